@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * nr_limits.h - every maximum in the program, with the reason beside it. A limit that guards
+ * input is checked before the first byte that depends on it is allocated or read.
+ */
+#ifndef NR_LIMITS_H
+#define NR_LIMITS_H
+
+/* Pictures (they come from strangers). */
+#define NR_IMAGE_BYTES_MAX (20u << 20)   /* encoded file: 20 MiB, more than any news photo */
+#define NR_IMAGE_PIXELS_MAX 50000000u    /* 50 M pixels: 150 MB decoded, the largest we plan for */
+#define NR_IMAGE_SIDE_MAX 16384u         /* longest side in pixels */
+#define NR_IMAGE_ASPECT_MAX 200u         /* long:short side; beyond it nothing is legible */
+#define NR_JPEG_SCANS_MAX 500            /* progressive scans: an 80,000-scan file is a bomb */
+
+/* Text formats. */
+#define NR_JSON_BYTES_MAX (64u << 20)    /* tokenizer.json of 128k entries is 9 MB */
+#define NR_JSON_DEPTH_MAX 64             /* no checkpoint file nests deeper than 10 */
+#define NR_JSON_NODES_MAX 4000000u       /* LLaMA-3's tokenizer.json has about 0.7 M values */
+#define NR_SAFETENSORS_HEADER_MAX (100u << 20) /* the format's own limit */
+#define NR_SAFETENSORS_TENSORS_MAX 65536 /* a 7B LLaVA has 686 */
+#define NR_SHARDS_MAX 1024               /* files of one checkpoint */
+#define NR_TENSOR_DIMS_MAX 8
+#define NR_TENSOR_NAME_MAX 256           /* bytes with the final NUL */
+
+/* Architecture limits: a config.json outside them is refused before anything is sized by it. */
+#define NR_LAYERS_MAX 256
+#define NR_HEADS_MAX 256
+#define NR_HEAD_DIM_MAX 1024
+#define NR_HIDDEN_MAX 65536
+#define NR_VOCAB_MAX (1 << 20)
+#define NR_CONTEXT_MAX (1 << 20)
+#define NR_PATCH_GRID_MAX 1024           /* patches along one side */
+#define NR_VISION_SIDE_MAX 4096          /* model input side in pixels */
+#define NR_REDUCTION_MAX 131072          /* K of an INT8 product: 127*127*K fits int32 */
+
+/* Generation. */
+#define NR_PROMPT_BYTES_MAX (1u << 20)
+#define NR_TOKEN_BYTES_MAX 1024          /* one vocabulary entry */
+#define NR_THREADS_MAX 256
+#define NR_STOP_IDS_MAX 16
+
+#endif
