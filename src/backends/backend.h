@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backend.h - the device boundary: every number a model computes is computed behind this table.
+ *
+ * A model holds pointers into arenas that the backend allocated (host memory on the CPU, device
+ * memory elsewhere) and never looks behind them; it calls ops in order on one thread. Ops work on
+ * whole matrices of m rows, one row a token or patch; a row's result depends on that row alone
+ * (attention: on that row and the keys it may see), so it is the same for any m, any thread count
+ * and any instruction set, to the last bit.
+ *
+ * Order of arithmetic, fixed for every implementation:
+ *   i8 linear   int32 sum of code products, exact; then the float epilogue described at nr_linear
+ *   f32 linear  one fma a term, k ascending, starting from 0; then the same epilogue
+ *   sums        (norms, softmax) 16 partial sums, lane i takes elements i, i+16, ...; then lanes
+ *               are added pairwise: i with i+8, i+4, i+2, i+1
+ *   exp, erf    the polynomials of src/backends/vec_math.inc, the same on every instruction set
+ *
+ * Rows: matrices are f32 row-major; `ld` is the distance between rows in elements. Sizes are
+ * validated when a model is planned; ops assert them and cannot fail.
+ */
+#ifndef NR_BACKEND_H
+#define NR_BACKEND_H
+
+#include "dtype.h"
+#include "nr_arena.h"
+
+#define NR_LINEAR_ROWS_STEP 16   /* output rows of one packed panel: a vector of f32 or int32 */
+#define NR_LINEAR_OUTLIERS_MAX 32
+#define NR_KV_BLOCK 16           /* keys of one packed key block */
+
+typedef struct nr_backend nr_backend;
+
+typedef enum nr_activation {
+    NR_ACTIVATION_NONE,
+    NR_ACTIVATION_RELU,
+    NR_ACTIVATION_GELU,       /* x * 0.5 * (1 + erf(x / sqrt 2)) */
+    NR_ACTIVATION_QUICK_GELU, /* x * sigmoid(1.702 x), CLIP's */
+    NR_ACTIVATION_SILU        /* x * sigmoid(x) */
+} nr_activation;
+
+/* y = x W^T + bias. W is [n_out, n_in], packed by the backend in panels of 16 output rows:
+ *   i8   [ceil(n_out/16)][ceil(n_in/4)][16][4]  codes in [-127, 127], zero padded
+ *   f32  [ceil(n_out/16)][n_in][16]             zero padded
+ * An i8 linear keeps its outlier columns (input features whose size would ruin the token's scale)
+ * in float: their codes are zero in `weights`, the activation there is left out of the token's
+ * scale, and the product is added in the epilogue:
+ *   xq[k]  = code of x[k] with scale sx = amax/127 over the columns that are not outliers
+ *   acc    = sum_k xq[k] * wq[n][k]                      int32, exact
+ *   y[n]   = float(acc) * (sx * scale[n])                or fma(float(acc), sx*scale[n], bias[n])
+ *   y[n]   = fma(x[c_j], outlier_weights[j][n], y[n])    j = 0 .. n_outliers-1, in this order
+ *   y[n]   = activation(y[n])
+ *   y[n]   = residual[n] + y[n]
+ * f32 starts from the fma chain and adds bias by +, then activation and residual as above. */
+typedef struct nr_linear {
+    nr_dtype dtype;           /* NR_DTYPE_I8 or NR_DTYPE_F32 */
+    int32_t n_out, n_in;      /* n_in <= NR_REDUCTION_MAX */
+    int32_t n_outliers;       /* 0 .. NR_LINEAR_OUTLIERS_MAX; 0 for f32 */
+    void *weights;            /* packed as above */
+    float *scale;             /* [round16(n_out)] i8 only */
+    int32_t *row_sum;         /* [round16(n_out)] i8 only: sum of the row's codes */
+    float *bias;              /* [round16(n_out)] or NULL */
+    int32_t *outlier_columns; /* [n_outliers] ascending, or NULL */
+    float *outlier_weights;   /* [n_outliers, round16(n_out)] or NULL */
+} nr_linear;
+
+/* Keys and values of one layer of one sequence, written by kv_store, read by attention.
+ *   k  [n_kv_heads][cap/16][head_dim][16]       16 keys side by side: scores need no shuffles
+ *   v  [n_kv_heads][cap][round16(head_dim)]     zero padded */
+typedef struct nr_kv {
+    nr_dtype dtype; /* NR_DTYPE_F32 or NR_DTYPE_F16 (round to nearest even, clamped to +-65504) */
+    int32_t n_kv_heads, head_dim;
+    int32_t cap; /* positions; a multiple of NR_KV_BLOCK */
+    void *k, *v;
+} nr_kv;
+
+typedef struct nr_linear_args {
+    float *y;       /* [m, n_out] */
+    const float *x; /* [m, n_in] */
+    int64_t ldy, ldx, m;
+    const nr_linear *linear;
+    nr_activation activation;
+    const float *residual; /* [m, n_out] with distance ldy, or NULL; may be y itself */
+} nr_linear_args;
+
+typedef struct nr_attention_args {
+    float *y;       /* [m, n_heads * head_dim] */
+    const float *q; /* [m, n_heads * head_dim]; head h reads kv head h / (n_heads / n_kv_heads) */
+    int64_t ldy, ldq, m;
+    int32_t n_heads;
+    const nr_kv *kv;
+    int32_t n_keys; /* keys stored */
+    int32_t pos0;   /* causal: row i sees keys 0 .. pos0+i, else all n_keys */
+    bool causal;
+    float scale;    /* multiplies q before the dot products */
+} nr_attention_args;
+
+/* One table a device. `be` first; pointers are the device's. */
+typedef struct nr_backend_ops {
+    const char *name; /* "cpu" */
+    void (*close)(nr_backend *be);
+
+    /* Memory. arena_alloc maps a measured arena in the device's memory and rewinds it. */
+    nr_status (*arena_alloc)(nr_backend *be, nr_arena *a, const char *what, nr_error *err);
+    void (*arena_free)(nr_backend *be, nr_arena *a);
+    void (*upload)(nr_backend *be, void *dst, const void *host_src, size_t bytes);
+    void (*download)(nr_backend *be, void *host_dst, const void *src, size_t bytes);
+    /* Bytes of scratch that ops need for m <= rows_max, n_in <= n_in_max, and attention over
+     * keys_max keys. set_scratch lends that much device memory to the backend. */
+    size_t (*scratch_bytes)(const nr_backend *be, int64_t rows_max, int64_t n_in_max,
+                            int64_t keys_max);
+    void (*set_scratch)(nr_backend *be, void *scratch, size_t bytes);
+
+    /* Write rows [row0, row0 + n_rows) of w->weights (and row_sum) from host rows [n_rows, n_in]:
+     * i8 codes or f32, as w->dtype says. row0 is a multiple of 16; n_rows too, or up to n_out. */
+    void (*pack_rows)(nr_backend *be, nr_linear *w, int32_t row0, int32_t n_rows,
+                      const void *host_rows);
+
+    void (*linear)(nr_backend *be, const nr_linear_args *args);
+    /* y[i] = row ids[i] of the table (i8: code * scale, outlier columns exact). ids are host. */
+    void (*embed)(nr_backend *be, float *y, int64_t ldy, const int32_t *ids, int64_t m,
+                  const nr_linear *table);
+    /* y = x / sqrt(mean(x^2) + eps) * gamma        [m, d]; y may be x */
+    void (*rms_norm)(nr_backend *be, float *y, const float *x, int64_t m, int32_t d,
+                     const float *gamma, float eps);
+    /* y = (x - mean) / sqrt(var + eps) * gamma + beta; var as the mean of squared deviations */
+    void (*layer_norm)(nr_backend *be, float *y, const float *x, int64_t m, int32_t d,
+                       const float *gamma, const float *beta, float eps);
+    /* y[m, f] = act(gate_up[i, 0..f)) * gate_up[i, f..2f) */
+    void (*gated)(nr_backend *be, float *y, const float *gate_up, int64_t m, int32_t f,
+                  nr_activation activation);
+    /* y[i] += table[rows[i]]: learned positions. rows is host; rows[i] < rows of the table. */
+    void (*add_rows)(nr_backend *be, float *y, int64_t ldy, const float *table, const int32_t *rows,
+                     int64_t m, int32_t d);
+    /* In place, rotate-half: pairs (i, i + head_dim/2) turned by the angle of positions[row].
+     * cos_sin [cap, head_dim]: head_dim/2 cosines, then head_dim/2 sines. positions is host. */
+    void (*rope)(nr_backend *be, float *x, int64_t ldx, const int32_t *positions, int64_t m,
+                 int32_t n_heads, int32_t head_dim, const float *cos_sin);
+    /* Store m rows of keys and values at positions pos0 .. pos0+m-1. */
+    void (*kv_store)(nr_backend *be, const nr_kv *kv, int32_t pos0, const float *k, int64_t ldk,
+                     const float *v, int64_t ldv, int64_t m);
+    void (*attention)(nr_backend *be, const nr_attention_args *args);
+    /* pixels f32 [3, side_h, side_w] -> y [grid_h * grid_w, 3*patch*patch], order (c, py, px). */
+    void (*patchify)(nr_backend *be, float *y, const float *pixels, int32_t side_h, int32_t side_w,
+                     int32_t patch);
+    /* Lowest index of the largest value; host result. */
+    int32_t (*argmax)(nr_backend *be, const float *x, int32_t n);
+} nr_backend_ops;
+
+/* First member of every backend's own struct. */
+struct nr_backend {
+    const nr_backend_ops *ops;
+    const char *isa; /* kernel table in use: "scalar", "avx2", "avx512vnni", "neon"; static */
+    int n_threads;
+};
+
+/* CPU: an own pool of n_threads (0: one per usable core) and the best kernels this machine has,
+ * or those named by `isa` (NULL: environment NR_CPU, else the best). close() frees all.
+ * Errors: NO_MEMORY, LIMIT, ARG (unknown name), UNSUPPORTED (this machine lacks it). */
+nr_status nr_backend_cpu_open(int n_threads, const char *isa, nr_backend **out, nr_error *err);
+/* The plain loops that define every op; one thread. Errors: NO_MEMORY. */
+nr_status nr_backend_ref_open(nr_backend **out, nr_error *err);
+static inline void nr_backend_close(nr_backend *be) {
+    if (be) be->ops->close(be);
+}
+
+#endif
