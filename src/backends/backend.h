@@ -104,6 +104,7 @@ typedef struct nr_backend_ops {
     void (*arena_free)(nr_backend *be, nr_arena *a);
     void (*upload)(nr_backend *be, void *dst, const void *host_src, size_t bytes);
     void (*download)(nr_backend *be, void *host_dst, const void *src, size_t bytes);
+    void (*copy)(nr_backend *be, void *dst, const void *src, size_t bytes); /* within the device */
     /* Bytes of scratch that ops need for m <= rows_max, n_in <= n_in_max, and attention over
      * keys_max keys. set_scratch lends that much device memory to the backend. */
     size_t (*scratch_bytes)(const nr_backend *be, int64_t rows_max, int64_t n_in_max,

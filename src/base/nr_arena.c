@@ -25,6 +25,10 @@ nr_arena nr_arena_measure(void) {
     return (nr_arena){0};
 }
 
+nr_arena nr_arena_within(void *block, size_t bytes) {
+    return (nr_arena){.base = block, .cap = block ? bytes : 0, .borrowed = true};
+}
+
 nr_status nr_arena_alloc(nr_arena *a, bool huge_pages, const char *what, nr_error *err) {
     NR_ASSERT(!a->base);
     NR_FAIL_IF(a->overflow, LIMIT, "%s: planned size does not fit 64 bits", what);
@@ -37,9 +41,9 @@ nr_status nr_arena_alloc(nr_arena *a, bool huge_pages, const char *what, nr_erro
 }
 
 void *nr_arena_take(nr_arena *a, size_t count, size_t item_bytes) {
-    size_t bytes, span, end;
+    size_t bytes, span, end, red_zone = a->borrowed ? 0 : RED_ZONE_BYTES;
     if (!nr_mul_size(count, item_bytes, &bytes) || bytes > SIZE_MAX / 4 ||
-        !nr_add_size(nr_round_up(bytes, NR_ALIGN_BYTES), RED_ZONE_BYTES, &span) ||
+        !nr_add_size(nr_round_up(bytes, NR_ALIGN_BYTES), red_zone, &span) ||
         !nr_add_size(a->used, span, &end) || end > SIZE_MAX / 2) {
         a->overflow = true;
         return NULL;
@@ -48,13 +52,17 @@ void *nr_arena_take(nr_arena *a, size_t count, size_t item_bytes) {
     a->used = end;
     if (!a->base) return NULL;
     NR_ASSERT(end <= a->cap);
-    ASAN_POISON_MEMORY_REGION(a->base + offset, span);
-    ASAN_UNPOISON_MEMORY_REGION(a->base + offset, bytes);
+    if (!a->borrowed) {
+        ASAN_POISON_MEMORY_REGION(a->base + offset, span);
+        ASAN_UNPOISON_MEMORY_REGION(a->base + offset, bytes);
+    }
     return a->base + offset;
 }
 
 void nr_arena_free(nr_arena *a) {
-    if (a->base) ASAN_UNPOISON_MEMORY_REGION(a->base, a->cap);
-    nr_unmap_pages(a->base, a->cap);
+    if (a->base && !a->borrowed) {
+        ASAN_UNPOISON_MEMORY_REGION(a->base, a->cap);
+        nr_unmap_pages(a->base, a->cap);
+    }
     *a = (nr_arena){0};
 }

@@ -24,6 +24,7 @@ typedef struct nr_arena {
     size_t cap;    /* bytes mapped */
     size_t used;   /* bytes taken, alignment included */
     bool overflow; /* a size wrapped while measuring; nr_arena_alloc refuses */
+    bool borrowed; /* a view of another arena's block: no red zones, nothing to free */
 } nr_arena;
 
 nr_arena nr_arena_measure(void);
@@ -34,6 +35,10 @@ nr_status nr_arena_alloc(nr_arena *a, bool huge_pages, const char *what, nr_erro
 /* Next block of count*item_bytes, NR_ALIGN_BYTES aligned, zeroed at first use of the arena.
  * NULL while measuring. On a real arena the measured size always suffices (asserted). */
 void *nr_arena_take(nr_arena *a, size_t count, size_t item_bytes);
+
+/* A sub-arena over a block of another arena, or a measuring one where block is NULL. Several may
+ * share one block when their lifetimes do not overlap: measure each, take the largest, carve each. */
+nr_arena nr_arena_within(void *block, size_t bytes);
 
 void nr_arena_free(nr_arena *a); /* accepts an arena that was never allocated; leaves it empty */
 
