@@ -51,6 +51,8 @@ $(LIB): $(LIB_OBJ)
 $(OUT)/newsreader: $(CLI_SRC:%.c=$(OUT)/%.o) $(LIB)
 	$(CC) $(OPT_$(BUILD)) $^ -o $@ $(LDLIBS_ALL)
 
+# A tool's own helpers.
+$(OUT)/tools/make_checkpoint: $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/checkpoint/*.c))
 $(OUT)/tools/%: $(OUT)/tools/%.o $(LIB)
 	$(CC) $(OPT_$(BUILD)) $^ -o $@ $(LDLIBS_ALL)
 
