@@ -17,7 +17,7 @@ OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 OPT_tsan := -O1 -g -fsanitize=thread
 CFLAGS_ALL := $(CSTD) $(OPT_$(BUILD)) $(WARN) $(FLOATS) -fvisibility=hidden -fPIC -MMD -MP -pthread \
               $(INCLUDES) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CFLAGS)
-LDLIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lm -pthread $(LDFLAGS)
+LDLIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lunistring -lm -pthread $(LDFLAGS)
 
 # Kernels of one instruction set: the only files compiled with its flags.
 ISA_avx2 := -mavx2 -mfma -mf16c

@@ -40,6 +40,9 @@
 /* Generation. */
 #define NR_PROMPT_BYTES_MAX (1u << 20)
 #define NR_TOKEN_BYTES_MAX 1024          /* one vocabulary entry */
+#define NR_MERGES_MAX (1 << 22)          /* BPE merges; LLaMA-3 has 280,147 */
+#define NR_ADDED_TOKENS_MAX 65536        /* LLaMA-3 has 256 */
+#define NR_REGEX_BYTES_MAX 4096          /* split pattern of a tokenizer; LLaMA-3's has 111 */
 #define NR_THREADS_MAX 256
 #define NR_STOP_IDS_MAX 16
 
