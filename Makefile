@@ -5,7 +5,7 @@
 BUILD ?= release
 CC ?= cc
 OUT := build/$(BUILD)
-PKGS := jansson libturbojpeg libpng libwebp libwebpdemux libpcre2-8
+PKGS := jansson libjpeg libpng libwebp libwebpdemux libpcre2-8
 ARCH := $(shell uname -m)
 
 CSTD := -std=c11
