@@ -5,7 +5,7 @@
 BUILD ?= release
 CC ?= cc
 OUT := build/$(BUILD)
-PKGS := jansson libturbojpeg libpng libwebp libwebpdemux libpcre2-8
+PKGS := jansson libjpeg libpng libwebp libwebpdemux libpcre2-8
 ARCH := $(shell uname -m)
 
 CSTD := -std=c11
@@ -17,7 +17,7 @@ OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 OPT_tsan := -O1 -g -fsanitize=thread
 CFLAGS_ALL := $(CSTD) $(OPT_$(BUILD)) $(WARN) $(FLOATS) -fvisibility=hidden -fPIC -MMD -MP -pthread \
               $(INCLUDES) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CFLAGS)
-LDLIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lm -pthread $(LDFLAGS)
+LDLIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lunistring -lm -pthread $(LDFLAGS)
 
 # Kernels of one instruction set: the only files compiled with its flags.
 ISA_avx2 := -mavx2 -mfma -mf16c
@@ -51,6 +51,8 @@ $(LIB): $(LIB_OBJ)
 $(OUT)/newsreader: $(CLI_SRC:%.c=$(OUT)/%.o) $(LIB)
 	$(CC) $(OPT_$(BUILD)) $^ -o $@ $(LDLIBS_ALL)
 
+# A tool's own helpers.
+$(OUT)/tools/make_checkpoint: $(patsubst %.c,$(OUT)/%.o,$(wildcard tools/checkpoint/*.c))
 $(OUT)/tools/%: $(OUT)/tools/%.o $(LIB)
 	$(CC) $(OPT_$(BUILD)) $^ -o $@ $(LDLIBS_ALL)
 

@@ -8,6 +8,12 @@
 
 #include <stdint.h>
 
+#if defined(__GNUC__)
+#define NR_API __attribute__((visibility("default")))
+#else
+#define NR_API
+#endif
+
 /* One list, three uses: the enum below, nr_status_name() and nr_status_text(). */
 #define NR_STATUS_MAP(X)                                                                           \
     X(OK, 0, "success")                                                                            \
@@ -30,6 +36,9 @@ typedef enum nr_status {
     NR_STATUS_MAP(NR_STATUS_ENUM)
 #undef NR_STATUS_ENUM
 } nr_status;
+
+NR_API const char *nr_status_name(nr_status status); /* "FORMAT"; static */
+NR_API const char *nr_status_text(nr_status status); /* "malformed input"; static */
 
 /* First cause of a failure. Filled at the place of failure; forwarding never overwrites it. */
 typedef struct nr_error {

@@ -17,7 +17,10 @@
 #define NR_JSON_BYTES_MAX (64u << 20)    /* tokenizer.json of 128k entries is 9 MB */
 #define NR_JSON_DEPTH_MAX 64             /* no checkpoint file nests deeper than 10 */
 #define NR_JSON_NODES_MAX 4000000u       /* LLaMA-3's tokenizer.json has about 0.7 M values */
-#define NR_SAFETENSORS_HEADER_MAX (100u << 20) /* the format's own limit */
+#define NR_JSON_TOKEN_BYTES_MAX (8u << 20) /* one string; tokenizers' character maps reach 0.4 MB */
+#define NR_CONFIG_BYTES_MAX (4u << 20)   /* config.json and the like: the largest seen is 60 KB */
+#define NR_CHAT_TEMPLATE_BYTES_MAX (256u << 10) /* the largest seen is 12 KB */
+#define NR_SAFETENSORS_HEADER_MAX (32u << 20) /* 65,536 tensors of long names; the format says 100 MB */
 #define NR_SAFETENSORS_TENSORS_MAX 65536 /* a 7B LLaVA has 686 */
 #define NR_SHARDS_MAX 1024               /* files of one checkpoint */
 #define NR_TENSOR_DIMS_MAX 8
@@ -37,6 +40,9 @@
 /* Generation. */
 #define NR_PROMPT_BYTES_MAX (1u << 20)
 #define NR_TOKEN_BYTES_MAX 1024          /* one vocabulary entry */
+#define NR_MERGES_MAX (1 << 22)          /* BPE merges; LLaMA-3 has 280,147 */
+#define NR_ADDED_TOKENS_MAX 65536        /* LLaMA-3 has 256 */
+#define NR_REGEX_BYTES_MAX 4096          /* split pattern of a tokenizer; LLaMA-3's has 111 */
 #define NR_THREADS_MAX 256
 #define NR_STOP_IDS_MAX 16
 

@@ -11,9 +11,6 @@
 #include "newsreader_types.h"
 #include "nr_base.h"
 
-const char *nr_status_name(nr_status status); /* "FORMAT"; static */
-const char *nr_status_text(nr_status status); /* "malformed input"; static */
-
 /* Fill *err (if not NULL) with the first cause and return status. */
 nr_status nr_error_set(nr_error *err, nr_status status, const char *file, int line, const char *fmt,
                        ...) NR_PRINTF(5, 6);

@@ -25,6 +25,9 @@ bool nr_dtype_from_name(const char *name, nr_dtype *out);
 /* n elements of f32, f16, bf16 or i8 to f32; every value converts exactly. */
 void nr_dtype_to_f32(float *restrict dst, const void *restrict src, nr_dtype t, int64_t n);
 
+/* Index of the first NaN or infinity among n values; n when all are finite. */
+int64_t nr_f32_find_not_finite(const float *values, int64_t n);
+
 float nr_f16_to_f32(uint16_t bits);
 uint16_t nr_f32_to_f16(float value); /* round to nearest even; overflow gives infinity */
 

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cli.h - what the commands of `newsreader` share: options, exit codes, messages, input files.
+ * Programs see the library through include/newsreader.h only.
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include "newsreader.h"
+
+/* Exit codes, also in `newsreader --help`. */
+enum {
+    CLI_OK = 0,
+    CLI_FAILED = 1,      /* a picture, file or request could not be served */
+    CLI_USAGE = 2,       /* the command line is wrong */
+    CLI_NO_MODEL = 3,    /* the model could not be opened */
+    CLI_INTERRUPTED = 130
+};
+
+typedef struct cli_options {
+    const char *model_dir; /* NULL: the default model */
+    const char *prompt;    /* NULL: none given */
+    const char *fields;    /* "headline,byline" or NULL */
+    const char *image;     /* trace, bench */
+    const char *out;
+    nr_fit fit;
+    bool fit_given, json, no_special, ignore_stop;
+    int32_t n_tokens, n_runs;
+    nr_engine_options engine;
+    nr_generation_options generation;
+    char **files; /* what is left of argv */
+    int n_files;
+} cli_options;
+
+/* Parse argv behind the command's name. On failure prints why and returns CLI_USAGE. */
+int cli_parse(int argc, char **argv, cli_options *out);
+
+/* The model to use where --model is absent: $NEWSREADER_MODEL, else the one installed with or
+ * built beside this program. NULL where there is none. Static storage. */
+const char *cli_default_model(void);
+/* options->model_dir or the default; prints what to do and returns NULL where there is none. */
+const char *cli_model_dir(const cli_options *options);
+
+/* "newsreader: message" on standard error. */
+void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same for a library error: status in words, then its message. */
+void cli_report(const nr_error *err);
+
+/* Progress of loading on a terminal; nothing when standard error is piped. */
+bool cli_progress(void *ctx, uint64_t bytes_done, uint64_t bytes_total);
+void cli_progress_clear(void);
+
+/* Ctrl-C: the first cancels the session given here (or gives up loading), the second ends. */
+void cli_catch_interrupt(void);
+void cli_set_session(nr_session *session); /* NULL: none */
+bool cli_interrupted(void);
+
+/* Open engine and session, with progress. Returns an exit code; on failure has printed why. */
+int cli_open(const cli_options *options, nr_engine **engine, nr_session **session);
+
+/* "-" is standard input. Transfers *out. */
+nr_status cli_picture_read(const char *path, nr_picture **out, nr_error *err);
+
+double cli_now_ms(void);
+
+int cmd_read(const cli_options *options);
+int cmd_trace(const cli_options *options);
+int cmd_tokenize(const cli_options *options);
+int cmd_quantize(const cli_options *options);
+int cmd_bench(const cli_options *options);
+int cmd_plan(const cli_options *options);
+
+#endif

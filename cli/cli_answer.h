@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cli_answer.h - one question to one picture, its text collected and, if wanted, shown while it is
+ * generated.
+ */
+#ifndef CLI_ANSWER_H
+#define CLI_ANSWER_H
+
+#include "cli.h"
+
+typedef struct cli_answer {
+    char *text;   /* owns; UTF-8, NUL-terminated */
+    size_t n_bytes, cap;
+    nr_finish finish;
+    nr_session_stats stats;
+} cli_answer;
+
+/* show: pieces go to standard output as they come. *out is reset first; keep it for the next
+ * question. Errors: as nr_session_ask and nr_session_step. */
+nr_status cli_ask(nr_session *session, const char *question, const nr_generation_options *options,
+                  bool show, cli_answer *out, nr_error *err);
+void cli_answer_free(cli_answer *answer);
+
+/* Fields that `--fields` knows, each with the question the bundled model was trained on. */
+typedef struct cli_field {
+    const char *name, *question;
+} cli_field;
+/* NULL when unknown; n_bytes of name count. */
+const cli_field *cli_field_find(const char *name, size_t n_bytes);
+
+#endif

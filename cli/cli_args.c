@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ * cli_args.c - the command line's options; one table for all commands. */
+#define _GNU_SOURCE
+#include "cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum option_id {
+    OPT_MODEL = 256,
+    OPT_DTYPE,
+    OPT_THREADS,
+    OPT_CONTEXT,
+    OPT_CPU,
+    OPT_PROMPT,
+    OPT_FIELDS,
+    OPT_FIT,
+    OPT_MAX_TOKENS,
+    OPT_TEMPERATURE,
+    OPT_TOP_P,
+    OPT_TOP_K,
+    OPT_SEED,
+    OPT_JSON,
+    OPT_IGNORE_STOP,
+    OPT_IMAGE,
+    OPT_OUT,
+    OPT_NO_SPECIAL,
+    OPT_TOKENS,
+    OPT_RUNS
+};
+
+static const struct option table[] = {{"model", required_argument, NULL, OPT_MODEL},
+                                      {"dtype", required_argument, NULL, OPT_DTYPE},
+                                      {"threads", required_argument, NULL, OPT_THREADS},
+                                      {"context", required_argument, NULL, OPT_CONTEXT},
+                                      {"cpu", required_argument, NULL, OPT_CPU},
+                                      {"prompt", required_argument, NULL, OPT_PROMPT},
+                                      {"fields", required_argument, NULL, OPT_FIELDS},
+                                      {"image-fit", required_argument, NULL, OPT_FIT},
+                                      {"max-tokens", required_argument, NULL, OPT_MAX_TOKENS},
+                                      {"temperature", required_argument, NULL, OPT_TEMPERATURE},
+                                      {"top-p", required_argument, NULL, OPT_TOP_P},
+                                      {"top-k", required_argument, NULL, OPT_TOP_K},
+                                      {"seed", required_argument, NULL, OPT_SEED},
+                                      {"json", no_argument, NULL, OPT_JSON},
+                                      {"ignore-stop", no_argument, NULL, OPT_IGNORE_STOP},
+                                      {"image", required_argument, NULL, OPT_IMAGE},
+                                      {"out", required_argument, NULL, OPT_OUT},
+                                      {"no-special", no_argument, NULL, OPT_NO_SPECIAL},
+                                      {"tokens", required_argument, NULL, OPT_TOKENS},
+                                      {"runs", required_argument, NULL, OPT_RUNS},
+                                      {NULL, 0, NULL, 0}};
+
+static const char *name_of(int id) {
+    for (const struct option *o = table; o->name; o++)
+        if (o->val == id) return o->name;
+    return "?";
+}
+
+static bool parse_int(int id, const char *text, int32_t min, int32_t *out) {
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || errno || value < min || value > INT32_MAX) {
+        cli_error("--%s %s: expected a whole number from %d", name_of(id), text, min);
+        return false;
+    }
+    *out = (int32_t)value;
+    return true;
+}
+
+static bool parse_float(int id, const char *text, float min, float max, float *out) {
+    char *end;
+    float value = strtof(text, &end);
+    if (end == text || *end || !(value >= min && value <= max)) {
+        cli_error("--%s %s: expected a number from %g to %g", name_of(id), text, (double)min,
+                  (double)max);
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool parse_seed(const char *text, uint64_t *out) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (end == text || *end || errno || strchr(text, '-')) {
+        cli_error("--seed %s: expected a whole number from 0", text);
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool parse_fit(const char *text, cli_options *o) {
+    for (nr_fit fit = NR_FIT_AUTO; fit <= NR_FIT_SQUASH; fit = (nr_fit)(fit + 1))
+        if (strcmp(text, nr_fit_name(fit)) == 0) {
+            o->fit = fit;
+            o->fit_given = true;
+            return true;
+        }
+    cli_error("--image-fit %s: expected pad, crop, squash, checkpoint or auto", text);
+    return false;
+}
+
+static bool parse_dtype(const char *text, cli_options *o) {
+    if (strcmp(text, "int8") == 0) o->engine.precision = NR_PRECISION_INT8;
+    else if (strcmp(text, "f32") == 0) o->engine.precision = NR_PRECISION_F32;
+    else {
+        cli_error("--dtype %s: expected int8 or f32", text);
+        return false;
+    }
+    return true;
+}
+
+static bool apply(int id, const char *value, cli_options *o) {
+    switch (id) {
+    case OPT_MODEL: o->model_dir = value; return true;
+    case OPT_DTYPE: return parse_dtype(value, o);
+    case OPT_THREADS: return parse_int(id, value, 0, &o->engine.n_threads);
+    case OPT_CONTEXT: return parse_int(id, value, 1, &o->engine.context_tokens);
+    case OPT_CPU: o->engine.cpu_kernels = value; return true;
+    case OPT_PROMPT: o->prompt = value; return true;
+    case OPT_FIELDS: o->fields = value; return true;
+    case OPT_FIT: return parse_fit(value, o);
+    case OPT_MAX_TOKENS: return parse_int(id, value, 1, &o->generation.max_tokens);
+    case OPT_TEMPERATURE: return parse_float(id, value, 0, 100, &o->generation.temperature);
+    case OPT_TOP_P: return parse_float(id, value, 1e-6f, 1, &o->generation.top_p);
+    case OPT_TOP_K: return parse_int(id, value, 0, &o->generation.top_k);
+    case OPT_SEED: return parse_seed(value, &o->generation.seed);
+    case OPT_JSON: o->json = true; return true;
+    case OPT_IGNORE_STOP: o->generation.ignore_stop = true; return true;
+    case OPT_IMAGE: o->image = value; return true;
+    case OPT_OUT: o->out = value; return true;
+    case OPT_NO_SPECIAL: o->no_special = true; return true;
+    case OPT_TOKENS: return parse_int(id, value, 1, &o->n_tokens);
+    case OPT_RUNS: return parse_int(id, value, 1, &o->n_runs);
+    default: return false; /* getopt has said why */
+    }
+}
+
+int cli_parse(int argc, char **argv, cli_options *out) {
+    *out = (cli_options){.engine = nr_engine_options_default(),
+                         .generation = nr_generation_options_default(),
+                         .n_tokens = 128,
+                         .n_runs = 1};
+    int id;
+    optind = 1;
+    while ((id = getopt_long(argc, argv, "", table, NULL)) != -1)
+        if (!apply(id, optarg, out)) return CLI_USAGE;
+    out->files = argv + optind;
+    out->n_files = argc - optind;
+    return CLI_OK;
+}

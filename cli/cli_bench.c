@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cli_bench.c - `newsreader bench`: one whole request, timed by stage: load, a picture, 40 tokens
+ * of text, 128 tokens of answer (stop tokens suppressed).
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PICTURE_SIDE 336
+#define TEXT_TOKENS 40
+#define QUESTION_BYTES_MAX 4096
+
+/* A gradient with a grid: deterministic, neither flat nor noise. */
+static nr_status make_picture(nr_picture **out, nr_error *err) {
+    uint8_t *rgb = malloc((size_t)PICTURE_SIDE * PICTURE_SIDE * 3);
+    if (!rgb) {
+        *err = (nr_error){.status = NR_STATUS_NO_MEMORY, .file = __FILE__, .line = __LINE__};
+        return NR_STATUS_NO_MEMORY;
+    }
+    for (int y = 0; y < PICTURE_SIDE; y++)
+        for (int x = 0; x < PICTURE_SIDE; x++) {
+            uint8_t *p = rgb + 3 * (y * PICTURE_SIDE + x);
+            bool line = x % 24 == 0 || y % 24 == 0;
+            p[0] = (uint8_t)(line ? 30 : x * 255 / PICTURE_SIDE);
+            p[1] = (uint8_t)(line ? 30 : y * 255 / PICTURE_SIDE);
+            p[2] = (uint8_t)(line ? 30 : (x * y) % 256);
+        }
+    nr_status status = nr_picture_from_rgb(rgb, PICTURE_SIDE, PICTURE_SIDE, out, err);
+    free(rgb);
+    return status;
+}
+
+/* A question that makes the prompt `wanted` tokens long, or as little more as letters allow. */
+static nr_status make_question(nr_session *session, int32_t wanted, char *question, nr_error *err) {
+    static const char letters[] = "news page ";
+    int32_t n = 0;
+    size_t used = 0;
+    question[0] = '\0';
+    for (;;) {
+        nr_status status = nr_session_count_tokens(session, question, &n, err);
+        if (status != NR_STATUS_OK || n >= wanted || used + 1 >= QUESTION_BYTES_MAX) return status;
+        question[used] = letters[used % (sizeof letters - 1)];
+        question[++used] = '\0';
+    }
+}
+
+typedef struct result {
+    nr_session_stats stats;
+    double total_ms;
+} result;
+
+static nr_status run_once(nr_session *session, const nr_picture *picture, const char *question,
+                          const cli_options *o, result *out, nr_error *err) {
+    nr_generation_options g = o->generation;
+    nr_step step = {0};
+    g.max_tokens = o->n_tokens;
+    g.ignore_stop = true;
+    double start_ms = cli_now_ms();
+    nr_status status = nr_session_set_picture(session, picture, o->fit, err);
+    if (status == NR_STATUS_OK) status = nr_session_ask(session, question, &g, err);
+    while (status == NR_STATUS_OK && !step.done) status = nr_session_step(session, &step, err);
+    out->total_ms = cli_now_ms() - start_ms;
+    out->stats = nr_session_get_stats(session);
+    return status;
+}
+
+static void print_result(const cli_options *o, nr_engine *engine, const nr_memory_plan *plan,
+                         const result *r, bool first) {
+    nr_engine_info info = nr_engine_get_info(engine);
+    nr_memory_usage memory = nr_memory_usage_get();
+    const nr_session_stats *s = &r->stats;
+    double prefill_s = s->prefill_ms * 1e-3, decode_s = s->decode_ms * 1e-3;
+    double first_ms = s->preprocess_ms + s->vision_ms + s->prefill_ms;
+    if (o->json) {
+        printf("{\"model\": \"%s\", \"dtype\": \"%s\", \"kernels\": \"%s\", \"threads\": %d, "
+               "\"load_ms\": %.1f, \"preprocess_ms\": %.2f, \"vision_ms\": %.1f, "
+               "\"prompt_tokens\": %d, \"prefill_ms\": %.1f, \"answer_tokens\": %d, "
+               "\"decode_ms\": %.1f, \"total_ms\": %.1f, \"planned_bytes\": %llu, "
+               "\"peak_bytes\": %llu}\n",
+               info.model, info.dtype, info.kernels, info.n_threads, info.load_ms,
+               s->preprocess_ms, s->vision_ms, s->prompt_tokens, s->prefill_ms, s->answer_tokens,
+               s->decode_ms, r->total_ms, (unsigned long long)plan->total_bytes,
+               (unsigned long long)memory.resident_peak_bytes);
+        return;
+    }
+    if (first)
+        printf("%s  %s  %s kernels  %d threads\n"
+               "load         %9.1f ms\n",
+               info.model, info.dtype, info.kernels, info.n_threads, info.load_ms);
+    printf("picture      %9.1f ms   %d image tokens (preprocess %.1f ms)\n"
+           "prefill      %9.1f ms   %d tokens, %.1f tok/s\n"
+           "decode       %9.1f ms   %d tokens, %.2f tok/s\n"
+           "first token  %9.1f ms\n"
+           "request      %9.1f ms\n",
+           s->vision_ms, s->image_tokens, s->preprocess_ms, s->prefill_ms, s->prompt_tokens,
+           s->prompt_tokens / prefill_s, s->decode_ms, s->answer_tokens,
+           s->answer_tokens / decode_s, first_ms, r->total_ms);
+    printf("peak memory  %9.3f GB   planned %.3f GB\n", (double)memory.resident_peak_bytes * 1e-9,
+           (double)plan->total_bytes * 1e-9);
+}
+
+static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *session,
+                         const nr_memory_plan *plan, nr_error *err) {
+    char question[QUESTION_BYTES_MAX];
+    nr_picture *picture = NULL;
+    nr_engine_info info = nr_engine_get_info(engine);
+    nr_status status = NR_STATUS_OK;
+    if (info.image_tokens > 0)
+        status = o->image ? cli_picture_read(o->image, &picture, err) : make_picture(&picture, err);
+    if (status == NR_STATUS_OK) status = nr_session_set_picture(session, picture, o->fit, err);
+    if (status == NR_STATUS_OK)
+        status = make_question(session, info.image_tokens + TEXT_TOKENS, question, err);
+    for (int i = 0; i < o->n_runs && status == NR_STATUS_OK; i++) {
+        result r;
+        status = run_once(session, picture, question, o, &r, err);
+        if (status == NR_STATUS_OK) print_result(o, engine, plan, &r, i == 0);
+    }
+    nr_picture_free(picture);
+    return status;
+}
+
+int cmd_bench(const cli_options *options) {
+    nr_engine *engine = NULL;
+    nr_session *session = NULL;
+    nr_memory_plan plan;
+    nr_error err;
+    const char *dir = cli_model_dir(options);
+    if (!dir) return CLI_NO_MODEL;
+    if (nr_memory_plan_read(dir, &options->engine, &plan, &err) != NR_STATUS_OK) {
+        cli_report(&err);
+        return CLI_NO_MODEL;
+    }
+    int code = cli_open(options, &engine, &session);
+    if (code != CLI_OK) return code;
+    nr_status status = run_all(options, engine, session, &plan, &err);
+    if (status != NR_STATUS_OK) cli_report(&err);
+    cli_set_session(NULL);
+    nr_session_free(session);
+    nr_engine_close(engine);
+    return cli_interrupted() ? CLI_INTERRUPTED : status == NR_STATUS_OK ? CLI_OK : CLI_FAILED;
+}

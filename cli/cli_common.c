@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ * cli_common.c - messages, progress, interrupts, input files, the default model. */
+#define _GNU_SOURCE
+#include "cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STDIN_BYTES_MAX ((size_t)20 << 20) /* as the library's limit for encoded pictures */
+
+void cli_error(const char *fmt, ...) {
+    va_list args;
+    cli_progress_clear();
+    fputs("newsreader: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+void cli_report(const nr_error *err) {
+    cli_error("%s: %s", nr_status_text(err->status), err->message);
+}
+
+double cli_now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* ---- interrupts */
+
+static _Atomic(nr_session *) running;
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number) {
+    if (interrupted) _exit(CLI_INTERRUPTED);
+    interrupted = 1;
+    nr_session *session = atomic_load(&running);
+    if (session) nr_session_cancel(session); /* stores one atomic flag */
+    (void)signal_number;
+}
+
+void cli_catch_interrupt(void) {
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+void cli_set_session(nr_session *session) {
+    atomic_store(&running, session);
+}
+
+bool cli_interrupted(void) {
+    return interrupted != 0;
+}
+
+/* ---- progress */
+
+static bool progress_shown;
+
+bool cli_progress(void *ctx, uint64_t bytes_done, uint64_t bytes_total) {
+    static int shown_percent = -1;
+    const char *what = ctx;
+    if (interrupted) return false;
+    if (!isatty(STDERR_FILENO) || bytes_total == 0) return true;
+    int percent = (int)(100.0 * (double)bytes_done / (double)bytes_total);
+    if (percent > 100) percent = 100;
+    if (percent == shown_percent) return true;
+    shown_percent = percent;
+    progress_shown = true;
+    fprintf(stderr, "\r%s %3d %% of %.2f GB ", what, percent, (double)bytes_total * 1e-9);
+    fflush(stderr);
+    return true;
+}
+
+void cli_progress_clear(void) {
+    if (!progress_shown) return;
+    fputs("\r\033[K", stderr);
+    progress_shown = false;
+}
+
+/* ---- model and session */
+
+static bool is_model(const char *dir) {
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/config.json", dir);
+    return n > 0 && (size_t)n < sizeof path && access(path, R_OK) == 0;
+}
+
+const char *cli_default_model(void) {
+    static char dir[4096];
+    static const char *const places[] = {"../../models/reader", "../share/newsreader/models/reader"};
+    const char *named = getenv("NEWSREADER_MODEL");
+    if (named && *named) return named;
+    char program[4096];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (n <= 0) return NULL;
+    program[n] = '\0';
+    char *slash = strrchr(program, '/');
+    if (!slash) return NULL;
+    *slash = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        int used = snprintf(dir, sizeof dir, "%s/%s", program, places[i]);
+        if (used > 0 && (size_t)used < sizeof dir && is_model(dir)) return dir;
+    }
+    return NULL;
+}
+
+const char *cli_model_dir(const cli_options *options) {
+    const char *dir = options->model_dir ? options->model_dir : cli_default_model();
+    if (!dir) cli_error("no model: name a Hugging Face folder with --model DIR");
+    return dir;
+}
+
+int cli_open(const cli_options *options, nr_engine **engine, nr_session **session) {
+    nr_error err;
+    const char *dir = cli_model_dir(options);
+    if (!dir) return CLI_NO_MODEL;
+    nr_engine_options o = options->engine;
+    o.progress = cli_progress;
+    o.progress_ctx = (void *)"loading";
+    cli_catch_interrupt();
+    nr_status status = nr_engine_open(dir, &o, engine, &err);
+    cli_progress_clear();
+    if (status == NR_STATUS_OK) {
+        status = nr_session_create(*engine, session, &err);
+        if (status != NR_STATUS_OK) nr_engine_close(*engine);
+    }
+    if (status == NR_STATUS_OK) {
+        cli_set_session(*session);
+        return CLI_OK;
+    }
+    if (cli_interrupted()) return CLI_INTERRUPTED;
+    cli_report(&err);
+    return CLI_NO_MODEL;
+}
+
+/* ---- pictures */
+
+static nr_status fail(nr_error *err, nr_status status, const char *what) {
+    err->status = status;
+    err->file = __FILE__;
+    err->line = __LINE__;
+    snprintf(err->message, sizeof err->message, "standard input: %s", what);
+    return status;
+}
+
+static nr_status read_stdin(nr_picture **out, nr_error *err) {
+    size_t cap = STDIN_BYTES_MAX + 1, used = 0, n;
+    uint8_t *bytes = malloc(cap);
+    if (!bytes) return fail(err, NR_STATUS_NO_MEMORY, "no room for it");
+    while (used < cap && (n = fread(bytes + used, 1, cap - used, stdin)) > 0) used += n;
+    nr_status status;
+    if (ferror(stdin)) status = fail(err, NR_STATUS_IO, strerror(errno));
+    else if (used == 0) status = fail(err, NR_STATUS_FORMAT, "empty, expected a picture");
+    else status = nr_picture_read(bytes, used, out, err);
+    free(bytes);
+    return status;
+}
+
+nr_status cli_picture_read(const char *path, nr_picture **out, nr_error *err) {
+    return strcmp(path, "-") == 0 ? read_stdin(out, err) : nr_picture_read_file(path, out, err);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ * cli_main.c - `newsreader`: which command, and the help. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "newsreader reads news pictures and page screenshots with a vision-language model, in INT8.\n"
+    "\n"
+    "usage: newsreader read [options] IMAGE...      what the pictures say; - is standard input\n"
+    "       newsreader quantize DIR OUT             a checkpoint as INT8 that loads in seconds\n"
+    "       newsreader plan [options]               memory it will take, from headers alone\n"
+    "       newsreader bench [options]              load, read 40 tokens and a picture, write 128\n"
+    "       newsreader trace [options]              every stage into a safetensors file\n"
+    "       newsreader tokenize [options]           JSON strings in, JSON lists of ids out\n"
+    "\n"
+    "model\n"
+    "  --model DIR          Hugging Face folder: config.json, safetensors, tokenizer.json\n"
+    "  --dtype int8|f32     precision; int8 is the default, f32 the reference\n"
+    "  --threads N          0: one per usable core\n"
+    "  --context N          tokens of picture, prompt and answer together\n"
+    "  --cpu NAME           scalar, avx2, avx512vnni or neon; default: the best (or $NR_CPU)\n"
+    "reading\n"
+    "  --prompt TEXT        the question; the checkpoint's own template goes around it\n"
+    "  --fields LIST        of headline,byline,site,date,lead: one question each, one picture pass\n"
+    "  --image-fit FIT      pad (default), crop or squash: how a picture gets into the square\n"
+    "  --max-tokens N       of an answer; default 256\n"
+    "  --temperature T      0 (default): always the likeliest token\n"
+    "  --top-p P --top-k K --seed S\n"
+    "  --ignore-stop        write max-tokens tokens whatever the model wants\n"
+    "  --json               one JSON object a picture\n"
+    "trace: --image FILE --prompt TEXT --out FILE;  tokenize: --no-special;\n"
+    "bench: --tokens N --runs N --image FILE --json\n"
+    "\n"
+    "exit: 0 done, 1 a picture or file failed, 2 wrong usage, 3 no model, 130 interrupted\n";
+
+typedef struct command {
+    const char *name;
+    int (*run)(const cli_options *options);
+} command;
+
+static const command commands[] = {{"read", cmd_read},         {"quantize", cmd_quantize},
+                                   {"plan", cmd_plan},         {"bench", cmd_bench},
+                                   {"trace", cmd_trace},       {"tokenize", cmd_tokenize}};
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        fputs(help, stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        fputs(help, stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("newsreader %s\n", nr_version());
+        return CLI_OK;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) continue;
+        cli_options options;
+        int code = cli_parse(argc - 1, argv + 1, &options);
+        return code == CLI_OK ? commands[i].run(&options) : code;
+    }
+    cli_error("\"%s\" is no command; newsreader --help lists them", argv[1]);
+    return CLI_USAGE;
+}

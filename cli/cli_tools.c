@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ * cli_tools.c - `newsreader quantize`, `plan`, `trace` and `tokenize`. */
+#define _GNU_SOURCE
+#include "cli.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRACE_ROWS 1024 /* tokens a trace may have where --context does not say */
+
+int cmd_quantize(const cli_options *options) {
+    nr_error err;
+    if (options->n_files != 2) {
+        cli_error("quantize: expected DIR OUT, found %d arguments", options->n_files);
+        return CLI_USAGE;
+    }
+    nr_engine_options o = options->engine;
+    o.progress = cli_progress;
+    o.progress_ctx = (void *)"quantizing";
+    cli_catch_interrupt();
+    nr_status status = nr_quantize(options->files[0], options->files[1], &o, &err);
+    cli_progress_clear();
+    if (status == NR_STATUS_OK) return CLI_OK;
+    cli_report(&err);
+    return cli_interrupted() ? CLI_INTERRUPTED : CLI_FAILED;
+}
+
+static void print_plan(const nr_memory_plan *p) {
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } rows[] = {{"weights", p->weights_bytes},
+                {"scratch", p->scratch_bytes},
+                {"session (KV cache, picture)", p->session_bytes},
+                {"staging (while loading)", p->staging_bytes},
+                {"peak", p->total_bytes}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        printf("%-28s %15llu bytes  %8.3f GB\n", rows[i].name, (unsigned long long)rows[i].bytes,
+               (double)rows[i].bytes * 1e-9);
+}
+
+int cmd_plan(const cli_options *options) {
+    nr_memory_plan p;
+    nr_error err;
+    const char *dir = cli_model_dir(options);
+    if (!dir) return CLI_NO_MODEL;
+    if (nr_memory_plan_read(dir, &options->engine, &p, &err) != NR_STATUS_OK) {
+        cli_report(&err);
+        return CLI_NO_MODEL;
+    }
+    if (options->json)
+        printf("{\"weights_bytes\": %llu, \"scratch_bytes\": %llu, \"session_bytes\": %llu, "
+               "\"staging_bytes\": %llu, \"total_bytes\": %llu}\n",
+               (unsigned long long)p.weights_bytes, (unsigned long long)p.scratch_bytes,
+               (unsigned long long)p.session_bytes, (unsigned long long)p.staging_bytes,
+               (unsigned long long)p.total_bytes);
+    else print_plan(&p);
+    return CLI_OK;
+}
+
+/* The checkpoint's own preprocessing unless told otherwise, every layer, one forward call. */
+int cmd_trace(const cli_options *options) {
+    nr_engine *engine = NULL;
+    nr_session *session = NULL;
+    nr_picture *picture = NULL;
+    nr_error err;
+    if (!options->out || !options->prompt) {
+        cli_error("trace: --prompt and --out are needed");
+        return CLI_USAGE;
+    }
+    cli_options o = *options;
+    o.engine.all_layers = true;
+    o.engine.prefill_rows = o.engine.context_tokens ? o.engine.context_tokens : TRACE_ROWS;
+    int code = cli_open(&o, &engine, &session);
+    if (code != CLI_OK) return code;
+    cli_set_session(NULL);
+    nr_session_free(session);
+    nr_status status = NR_STATUS_OK;
+    if (o.image) status = cli_picture_read(o.image, &picture, &err);
+    if (status == NR_STATUS_OK)
+        status = nr_trace(engine, picture, o.prompt, o.fit_given ? o.fit : NR_FIT_CHECKPOINT, o.out,
+                          &err);
+    if (status != NR_STATUS_OK) cli_report(&err);
+    nr_picture_free(picture);
+    nr_engine_close(engine);
+    return status == NR_STATUS_OK ? CLI_OK : CLI_FAILED;
+}
+
+static int tokenize_line(nr_vocabulary *v, const char *line, size_t n_bytes, bool special) {
+    json_error_t parse_error;
+    nr_error err;
+    const int32_t *ids;
+    size_t n_ids;
+    json_t *text = json_loadb(line, n_bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, &parse_error);
+    if (!json_is_string(text)) {
+        cli_error("tokenize: found %.40s, expected a JSON string", line);
+        json_decref(text);
+        return CLI_FAILED;
+    }
+    nr_status status = nr_vocabulary_encode(v, json_string_value(text), json_string_length(text),
+                                            special, false, &ids, &n_ids, &err);
+    json_decref(text);
+    if (status != NR_STATUS_OK) {
+        cli_report(&err);
+        return CLI_FAILED;
+    }
+    putchar('[');
+    for (size_t i = 0; i < n_ids; i++) printf(i ? ", %d" : "%d", ids[i]);
+    puts("]");
+    fflush(stdout);
+    return CLI_OK;
+}
+
+int cmd_tokenize(const cli_options *options) {
+    nr_vocabulary *v = NULL;
+    nr_error err;
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    int code = CLI_OK;
+    const char *dir = cli_model_dir(options);
+    if (!dir) return CLI_NO_MODEL;
+    if (nr_vocabulary_open(dir, &v, &err) != NR_STATUS_OK) {
+        cli_report(&err);
+        return CLI_NO_MODEL;
+    }
+    while (code == CLI_OK && (n = getline(&line, &cap, stdin)) >= 0)
+        code = tokenize_line(v, line, (size_t)n, !options->no_special);
+    free(line);
+    nr_vocabulary_close(v);
+    return code;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * engine_internal.h - what the files behind newsreader.h share. */
+#ifndef NR_ENGINE_INTERNAL_H
+#define NR_ENGINE_INTERNAL_H
+
+#include "newsreader.h"
+
+#include "hf_config.h"
+#include "image.h"
+#include "detok.h"
+#include "model.h"
+#include "prompt.h"
+#include "sampler.h"
+#include "sequence.h"
+#include "tokenizer.h"
+#include "weights_file.h"
+
+struct nr_picture {
+    nr_image image;
+};
+
+struct nr_engine {
+    nr_hf_config config;
+    nr_backend *be;
+    nr_model *model;
+    nr_tokenizer *tokenizer;
+    nr_prompt_choice prompt;
+    nr_arena weights, scratch; /* device memory */
+    nr_engine_info info;
+    char model_name[128], template_note[96];
+};
+
+/* What a session owns: two arenas, carved by one function. */
+struct nr_session {
+    nr_engine *engine; /* borrows */
+    nr_arena host, device;
+    nr_sequence sequence;
+    nr_encoder *encoder;      /* owns */
+    float *pixels;            /* [3, side, side] or NULL */
+    void *preprocess_scratch;
+    size_t preprocess_scratch_bytes;
+    int32_t *prompt_ids;      /* [context] */
+    float *logits;            /* host [vocab] */
+    nr_candidate *candidates; /* [vocab] */
+    char *piece;              /* [NR_DETOK_PIECE_MAX] text of one step */
+    /* the running answer */
+    nr_generation_options options;
+    nr_detok detok;
+    int32_t pending_id;       /* generated, not yet read by the model; -1: none */
+    bool asked, done;
+    nr_session_stats stats;
+};
+
+/* Heap and arenas of a session; measure with empty arenas. */
+nr_status nr_session_carve(nr_session *s, nr_model *model, nr_error *err);
+
+/* Parsed folder + model description: the part of opening that reads no weights. On failure
+ * everything is released. */
+typedef struct nr_blueprint {
+    nr_hf_config config;
+    nr_model *model;
+} nr_blueprint;
+nr_status nr_blueprint_open(const char *model_dir, const nr_engine_options *options,
+                            nr_blueprint *out, nr_error *err);
+void nr_blueprint_close(nr_blueprint *b);
+
+/* Fit to use for a request on this model, and the settings that go with it. */
+nr_status nr_fit_resolve(const nr_model_info *info, nr_fit asked, nr_preprocess_settings *settings,
+                         nr_fit *used, nr_error *err);
+
+/* Prompt of one question into s->prompt_ids. */
+nr_status nr_session_build_prompt(nr_session *s, const char *question, bool raw, int32_t *n_ids,
+                                  nr_error *err);
+
+#endif

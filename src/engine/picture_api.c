@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ * picture_api.c - pictures of newsreader.h over src/image. */
+#include "engine_internal.h"
+
+#include "decode.h"
+#include "nr_alloc.h"
+#include "nr_file.h"
+#include "nr_limits.h"
+
+nr_status nr_picture_read(const void *bytes, size_t n_bytes, nr_picture **out, nr_error *err) {
+    nr_picture *picture = nr_calloc(1, sizeof *picture);
+    NR_FAIL_IF(!picture, NO_MEMORY, "picture");
+    nr_status status = nr_image_decode(bytes, n_bytes, NULL, &picture->image, err);
+    if (status != NR_STATUS_OK) {
+        nr_free(picture);
+        return status;
+    }
+    *out = picture;
+    return NR_STATUS_OK;
+}
+
+nr_status nr_picture_read_file(const char *path, nr_picture **out, nr_error *err) {
+    char *bytes = NULL;
+    size_t n_bytes;
+    NR_TRY(nr_file_read_all(path, NR_IMAGE_BYTES_MAX, &bytes, &n_bytes, err));
+    nr_status status = nr_picture_read(bytes, n_bytes, out, err);
+    nr_free(bytes);
+    return status == NR_STATUS_OK ? status : nr_error_prefix(err, status, "%s", path);
+}
+
+nr_status nr_picture_from_rgb(const uint8_t *rgb, int32_t width, int32_t height, nr_picture **out,
+                              nr_error *err) {
+    nr_picture *picture = nr_calloc(1, sizeof *picture);
+    NR_FAIL_IF(!picture, NO_MEMORY, "picture");
+    nr_status status = nr_image_from_rgb(rgb, width, height, 0, &picture->image, err);
+    if (status != NR_STATUS_OK) {
+        nr_free(picture);
+        return status;
+    }
+    *out = picture;
+    return NR_STATUS_OK;
+}
+
+void nr_picture_free(nr_picture *picture) {
+    if (picture) nr_image_free(&picture->image);
+    nr_free(picture);
+}
+
+void nr_picture_size(const nr_picture *picture, int32_t *width, int32_t *height) {
+    *width = picture->image.width;
+    *height = picture->image.height;
+}
+
+const char *nr_fit_name(nr_fit fit) {
+    static const char *const names[] = {"auto", "checkpoint", "crop", "pad", "squash"};
+    return (unsigned)fit < NR_COUNT(names) ? names[fit] : "unknown";
+}
+
+static nr_fit from_settings(nr_image_fit fit) {
+    return fit == NR_IMAGE_FIT_PAD ? NR_FIT_PAD
+           : fit == NR_IMAGE_FIT_CROP ? NR_FIT_CROP
+                                      : NR_FIT_SQUASH;
+}
+
+/* AUTO: a page loses its outer columns to a crop, so a checkpoint that crops gets padding. */
+nr_status nr_fit_resolve(const nr_model_info *info, nr_fit asked, nr_preprocess_settings *settings,
+                         nr_fit *used, nr_error *err) {
+    *settings = info->preprocess;
+    if (asked == NR_FIT_AUTO && settings->fit == NR_IMAGE_FIT_CROP) asked = NR_FIT_PAD;
+    switch (asked) {
+    case NR_FIT_AUTO:
+    case NR_FIT_CHECKPOINT: break;
+    case NR_FIT_CROP: settings->fit = NR_IMAGE_FIT_CROP; break;
+    case NR_FIT_PAD: settings->fit = NR_IMAGE_FIT_PAD; break;
+    case NR_FIT_SQUASH: settings->fit = NR_IMAGE_FIT_SQUASH; break;
+    default: NR_FAIL(ARG, "image fit %d, expected 0 to %d", (int)asked, (int)NR_FIT_SQUASH);
+    }
+    *used = from_settings(settings->fit);
+    return nr_preprocess_check(settings, err);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * image.h - decoded pictures: 8-bit RGB in one heap block, never larger than the limits.
+ * Any thread may use any image; one image is for one thread at a time.
+ */
+#ifndef NR_IMAGE_H
+#define NR_IMAGE_H
+
+#include "nr_status.h"
+
+typedef struct nr_image {
+    uint8_t *rgb; /* owns; u8 [height, width, 3] HWC RGB, rows without padding; NULL when empty */
+    int32_t width, height; /* pixels, each 1..NR_IMAGE_SIDE_MAX unless empty */
+} nr_image;
+
+/* What a picture may cost. Zero in a field means the default of nr_limits.h. */
+typedef struct nr_image_limits {
+    size_t bytes_max;      /* encoded bytes */
+    uint64_t pixels_max;   /* width * height */
+    uint32_t side_max;     /* longest side in pixels */
+    uint32_t aspect_max;   /* long side / short side */
+    int32_t jpeg_scans_max; /* progressive scans */
+} nr_image_limits;
+nr_image_limits nr_image_limits_default(void);
+
+/* Is width x height acceptable? what names the picture in the message ("PNG").
+ * Errors: FORMAT (a side is 0), LIMIT (side, pixels or aspect; found and allowed are named). */
+nr_status nr_image_check_size(const nr_image_limits *limits, const char *what, uint64_t width,
+                              uint64_t height, nr_error *err);
+
+/* Zeroed (black) picture; limits NULL means the defaults. *out is set only on success.
+ * Errors: FORMAT, LIMIT, NO_MEMORY. */
+nr_status nr_image_create(const nr_image_limits *limits, int32_t width, int32_t height,
+                          nr_image *out, nr_error *err);
+
+/* Copies rgb, u8 [height, width, 3] with row_bytes from row to row (0: width*3), into *out.
+ * Default limits. Errors: ARG, FORMAT, LIMIT, NO_MEMORY. */
+nr_status nr_image_from_rgb(const uint8_t *rgb, int32_t width, int32_t height, size_t row_bytes,
+                            nr_image *out, nr_error *err);
+
+void nr_image_free(nr_image *image); /* accepts NULL and an empty one; leaves it empty */
+
+/* Turn the stored picture upright: orientation is the EXIF tag 1..8 (1 leaves it alone). 5..8 swap
+ * the sides and need a second block while they run. On failure the image is unchanged.
+ * Errors: ARG (not 1..8), NO_MEMORY. */
+nr_status nr_image_orient(nr_image *image, int orientation, nr_error *err);
+
+#endif

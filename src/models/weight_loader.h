@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * weight_loader.h - from a checkpoint's tensors to packed weights, one block of rows at a time, so
+ * that loading never holds more than the packed model and a few staging rows.
+ *
+ * The same calls serve three purposes, chosen by `mode`:
+ *   NR_LOAD_PACK     read, check, quantise, pack into the backend's memory
+ *   NR_LOAD_DECLARE  write down which tensors the quantised form of the checkpoint has
+ *   NR_LOAD_WRITE    read, check, quantise, write those tensors (same order as declared)
+ * so the quantised folder holds exactly what a direct load would have computed.
+ *
+ * Quantised form of a linear `X.weight` [n_out, n_in]:
+ *   X.weight                  I8  [n_out, n_in]     codes of every column
+ *   X.weight_scale            F32 [n_out, 1]        compressed-tensors' channel scale
+ *   X.weight_outlier_columns  I32 [n]               ours: columns kept in float
+ *   X.weight_outliers         F32 [n_out, n]        ours: their values
+ * Other engines read the first two; we zero the outlier columns' codes and use the last two.
+ */
+#ifndef NR_WEIGHT_LOADER_H
+#define NR_WEIGHT_LOADER_H
+
+#include "backend.h"
+#include "nr_threads.h"
+#include "safetensors.h"
+#include "weights_file.h"
+
+typedef enum nr_load_mode { NR_LOAD_PACK, NR_LOAD_DECLARE, NR_LOAD_WRITE } nr_load_mode;
+
+#define NR_LOAD_NAME_MAX 256
+#define NR_LOAD_ROWS 64 /* rows of one block; a multiple of NR_LINEAR_ROWS_STEP */
+
+typedef struct nr_loader {
+    nr_load_mode mode;
+    const nr_weights *weights;     /* borrows */
+    nr_backend *be;                /* borrows; PACK only */
+    nr_pool *pool;                 /* owns */
+    nr_safetensors_writer *writer; /* borrows; DECLARE and WRITE */
+    /* Or NULL; false gives up: CANCELLED. */
+    bool (*progress)(void *ctx, uint64_t bytes_done, uint64_t bytes_total);
+    void *progress_ctx;
+    uint64_t bytes_done, bytes_total; /* of the checkpoint's tensors */
+    uint8_t *touched; /* owns [tensors of the checkpoint]: 1 where a load call asked for it */
+    /* staging, owned; sized for the widest tensors of the checkpoint */
+    int64_t n_in_max, n_out_max; /* n_out_max: stacked rows of one linear */
+    float *rows_f32;      /* [n_threads * NR_LOAD_ROWS, n_in_max] */
+    int8_t *rows_i8;      /* [n_threads * NR_LOAD_ROWS, n_in_max] */
+    float *scale;         /* [n_out_max] */
+    float *outliers;      /* [NR_OUTLIER_COLUMNS, n_out_max] */
+    nr_error *slot_errors; /* [n_threads] */
+} nr_loader;
+
+/* n_threads as for nr_pool_create. be NULL unless PACK, writer NULL if PACK. Errors: NO_MEMORY. */
+nr_status nr_loader_open(nr_loader *l, nr_load_mode mode, const nr_weights *weights,
+                         nr_backend *be, nr_safetensors_writer *writer, int n_threads,
+                         nr_error *err);
+/* Staging that nr_loader_open will allocate. */
+uint64_t nr_loader_bytes(const nr_weights *weights, int n_threads);
+void nr_loader_close(nr_loader *l); /* accepts a zeroed one */
+
+/* f32 vector (or small matrix) of exactly n elements into device memory; host_copy [n] or NULL.
+ * Shape must be dims[n_dims]. Errors: NOT_FOUND, SHAPE, NOT_FINITE, IO. */
+nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
+                         float *device_dst, float *host_copy, nr_error *err);
+
+/* Rows of up to three tensors stacked into one linear (q, k, v; gate, up). */
+typedef struct nr_linear_source {
+    int n_parts;
+    const char *weight[3]; /* tensor names; [rows[i], n_in], or any shape with that many elements
+                              in rows[i] rows where `flatten` is set */
+    const char *bias[3];   /* names or NULL */
+    int32_t rows[3];
+    bool flatten;          /* a convolution kernel [rows, c, h, w] seen as [rows, c*h*w] */
+    bool keep;             /* the quantised folder keeps the original type (embeddings, patches) */
+    const float *gamma;    /* host [n_in]: weight of the norm that feeds it, or NULL */
+} nr_linear_source;
+
+/* DECLARE and WRITE: tensors that no call asked for, as they are, so that the folder stays complete
+ * for other engines. Call last. */
+nr_status nr_load_rest(nr_loader *l, nr_error *err);
+
+/* The tensor, marked as asked for. Errors: NOT_FOUND. */
+nr_status nr_load_find(nr_loader *l, const char *name, const nr_weight **out, nr_error *err);
+
+/* Carve the pointers of a linear from the weights arena. gamma_fed: outlier columns are kept. */
+void nr_linear_carve(nr_linear *w, nr_arena *a, nr_dtype dtype, int32_t n_out, int32_t n_in,
+                     bool has_bias, bool gamma_fed);
+nr_status nr_load_linear(nr_loader *l, nr_linear *w, const nr_linear_source *source,
+                         nr_error *err);
+
+/* printf into a name buffer of NR_LOAD_NAME_MAX bytes; returns buf. */
+const char *nr_load_name(char *buf, const char *fmt, ...) NR_PRINTF(2, 3);
+
+/* First of n prefixes for which prefix + probe names a tensor. Errors: NOT_FOUND, naming the
+ * spellings tried. */
+nr_status nr_load_prefix(const nr_weights *weights, const char *const *prefixes, int n,
+                         const char *probe, const char **out, nr_error *err);
+
+#endif

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ * weight_rows.c - see weight_rows.h. */
+#include "weight_rows.h"
+
+#include "outliers.h"
+#include "quant.h"
+
+#include "nr_limits.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Shape as text for messages: "[32, 64]". */
+static const char *shape_text(char *dst, size_t cap, const nr_weight *w) {
+    size_t used = (size_t)snprintf(dst, cap, "[");
+    for (int i = 0; i < w->n_dims && used < cap; i++)
+        used += (size_t)snprintf(dst + used, cap - used, i ? ", %lld" : "%lld",
+                                 (long long)w->dims[i]);
+    if (used < cap) snprintf(dst + used, cap - used, "]");
+    return dst;
+}
+
+static nr_status check_shape(const nr_weight *w, int32_t rows, int32_t n_in, bool flatten,
+                             nr_error *err) {
+    char found[96];
+    bool fits = flatten ? w->n_dims >= 2 && w->dims[0] == rows &&
+                              w->n_elements == (int64_t)rows * n_in
+                        : w->n_dims == 2 && w->dims[0] == rows && w->dims[1] == n_in;
+    NR_FAIL_IF(!fits, SHAPE, "tensor \"%s\": shape %s, expected %s[%d, %d]", w->name,
+               shape_text(found, sizeof found, w), flatten ? "as many values as " : "", rows, n_in);
+    bool known = w->dtype == NR_DTYPE_F32 || w->dtype == NR_DTYPE_F16 ||
+                 w->dtype == NR_DTYPE_BF16 || w->dtype == NR_DTYPE_I8;
+    NR_FAIL_IF(!known, SHAPE, "tensor \"%s\": type %s, expected F32, F16, BF16 or I8", w->name,
+               w->dtype == NR_DTYPE_COUNT ? "not known" : nr_dtype_name(w->dtype));
+    return NR_STATUS_OK;
+}
+
+/* A quantised part's scales, and which columns it keeps in float. */
+static nr_status bind_quantised(nr_row_source *rows, nr_weight_part *part, nr_error *err) {
+    nr_loader *l = rows->loader;
+    char name[NR_LOAD_NAME_MAX + 32];
+    const nr_weight *scale, *columns;
+    snprintf(name, sizeof name, "%s_scale", part->weight->name);
+    NR_TRY(nr_load_find(l, name, &scale, err));
+    NR_FAIL_IF(scale->n_elements != part->n_rows, SHAPE,
+               "tensor \"%s\": %lld values, expected one a row: %d", name,
+               (long long)scale->n_elements, part->n_rows);
+    NR_TRY(nr_weights_read_f32(l->weights, scale, 0, part->n_rows, l->scale + part->row0, err));
+    snprintf(name, sizeof name, "%s_outlier_columns", part->weight->name);
+    columns = nr_weights_find(l->weights, name);
+    if (!columns || rows->n_outliers == 0) return NR_STATUS_OK;
+    int32_t found[NR_LINEAR_OUTLIERS_MAX];
+    NR_FAIL_IF(columns->dtype != NR_DTYPE_I32 || columns->n_elements != rows->n_outliers, SHAPE,
+               "tensor \"%s\": %lld values, expected %d of type I32", name,
+               (long long)columns->n_elements, rows->n_outliers);
+    NR_TRY(nr_weights_read(l->weights, columns, 0, found,
+                           (size_t)rows->n_outliers * sizeof found[0], err));
+    NR_FAIL_IF(memcmp(found, rows->columns, (size_t)rows->n_outliers * sizeof found[0]) != 0,
+               FORMAT, "tensor \"%s\": not the columns that the norm's weight gives", name);
+    snprintf(name, sizeof name, "%s_outliers", part->weight->name);
+    NR_TRY(nr_load_find(l, name, &part->outliers, err));
+    NR_FAIL_IF(part->outliers->dtype != NR_DTYPE_F32 ||
+                   part->outliers->n_elements != (int64_t)part->n_rows * rows->n_outliers,
+               SHAPE, "tensor \"%s\": %lld values, expected F32 [%d, %d]", name,
+               (long long)part->outliers->n_elements, part->n_rows, rows->n_outliers);
+    return NR_STATUS_OK;
+}
+
+nr_status nr_row_source_bind(nr_row_source *rows, nr_loader *l, const nr_linear_source *source,
+                             nr_dtype dtype, int32_t n_out, int32_t n_in, int32_t n_outliers,
+                             nr_error *err) {
+    *rows = (nr_row_source){.loader = l,
+                            .dtype = dtype,
+                            .n_out = n_out,
+                            .n_in = n_in,
+                            .n_parts = source->n_parts,
+                            .n_outliers = source->gamma ? n_outliers : 0,
+                            .zero_outliers = l->mode == NR_LOAD_PACK};
+    NR_ASSERT(!(n_outliers > 0 && !source->gamma && l->mode == NR_LOAD_PACK));
+    if (rows->n_outliers > 0)
+        nr_outlier_columns(source->gamma, n_in, rows->n_outliers, rows->columns);
+    int32_t row = 0;
+    for (int i = 0; i < source->n_parts; i++) {
+        nr_weight_part *part = &rows->parts[i];
+        *part = (nr_weight_part){.row0 = row, .n_rows = source->rows[i]};
+        NR_TRY(nr_load_find(l, source->weight[i], &part->weight, err));
+        NR_TRY(check_shape(part->weight, part->n_rows, n_in, source->flatten, err));
+        if (part->weight->dtype == NR_DTYPE_I8) NR_TRY(bind_quantised(rows, part, err));
+        row += part->n_rows;
+    }
+    NR_ASSERT(row == n_out);
+    return NR_STATUS_OK;
+}
+
+/* Float tensor -> f32 rows, and codes where wanted. */
+static nr_status fetch_float(const nr_row_source *rows, const nr_weight_part *part, int32_t row0,
+                             int32_t n, float *f32, int8_t *codes, nr_error *err) {
+    nr_loader *l = rows->loader;
+    int64_t n_in = rows->n_in;
+    NR_TRY(nr_weights_read_f32(l->weights, part->weight, (row0 - part->row0) * n_in, n * n_in, f32,
+                               err));
+    if (rows->dtype == NR_DTYPE_F32) return NR_STATUS_OK;
+    for (int32_t r = 0; r < n; r++) {
+        for (int32_t j = 0; j < rows->n_outliers; j++)
+            l->outliers[j * l->n_out_max + row0 + r] = f32[r * n_in + rows->columns[j]];
+        l->scale[row0 + r] = nr_quantize_row(codes + r * n_in, f32 + r * n_in, n_in, NULL, 0);
+    }
+    return NR_STATUS_OK;
+}
+
+/* The file's exact values of the outlier columns, or what the codes say where it has none. */
+static nr_status fetch_outliers(const nr_row_source *rows, const nr_weight_part *part, int32_t row0,
+                                int32_t n, const int8_t *codes, nr_error *err) {
+    nr_loader *l = rows->loader;
+    int32_t n_outliers = rows->n_outliers;
+    float exact[NR_LOAD_ROWS * NR_LINEAR_OUTLIERS_MAX];
+    if (n_outliers == 0) return NR_STATUS_OK;
+    if (part->outliers)
+        NR_TRY(nr_weights_read_f32(l->weights, part->outliers,
+                                   (int64_t)(row0 - part->row0) * n_outliers,
+                                   (int64_t)n * n_outliers, exact, err));
+    for (int32_t r = 0; r < n; r++)
+        for (int32_t j = 0; j < n_outliers; j++) {
+            int8_t code = codes[(int64_t)r * rows->n_in + rows->columns[j]];
+            l->outliers[j * l->n_out_max + row0 + r] =
+                part->outliers ? exact[r * n_outliers + j] : (float)code * l->scale[row0 + r];
+        }
+    return NR_STATUS_OK;
+}
+
+/* Codes of the file -> codes, or f32 rows where wanted. Others' files may hold -128; the kernels'
+ * range is [-127, 127]. */
+static nr_status fetch_codes(const nr_row_source *rows, const nr_weight_part *part, int32_t row0,
+                             int32_t n, float *f32, int8_t *codes, nr_error *err) {
+    nr_loader *l = rows->loader;
+    int64_t n_in = rows->n_in;
+    NR_TRY(nr_weights_read(l->weights, part->weight, (uint64_t)((row0 - part->row0) * n_in), codes,
+                           (size_t)(n * n_in), err));
+    for (int64_t i = 0; i < n * n_in; i++) codes[i] = NR_MAX(codes[i], (int8_t)-127);
+    NR_TRY(fetch_outliers(rows, part, row0, n, codes, err));
+    if (rows->dtype == NR_DTYPE_I8) return NR_STATUS_OK;
+    for (int32_t r = 0; r < n; r++) {
+        float scale = l->scale[row0 + r];
+        for (int64_t k = 0; k < n_in; k++) f32[r * n_in + k] = (float)codes[r * n_in + k] * scale;
+        for (int32_t j = 0; j < rows->n_outliers; j++)
+            f32[r * n_in + rows->columns[j]] = l->outliers[j * l->n_out_max + row0 + r];
+    }
+    return NR_STATUS_OK;
+}
+
+nr_status nr_row_source_fetch(const nr_row_source *rows, int32_t row0, int32_t n, float *f32,
+                              int8_t *codes, nr_error *err) {
+    int64_t n_in = rows->n_in;
+    for (int i = 0; i < rows->n_parts; i++) {
+        const nr_weight_part *part = &rows->parts[i];
+        int32_t begin = NR_MAX(row0, part->row0);
+        int32_t end = NR_MIN(row0 + n, part->row0 + part->n_rows);
+        if (begin >= end) continue;
+        int64_t at = (begin - row0) * n_in;
+        bool quantised = part->weight->dtype == NR_DTYPE_I8;
+        NR_TRY((quantised ? fetch_codes : fetch_float)(rows, part, begin, end - begin, f32 + at,
+                                                       codes + at, err));
+    }
+    if (rows->dtype != NR_DTYPE_I8 || !rows->zero_outliers) return NR_STATUS_OK;
+    for (int32_t r = 0; r < n; r++)
+        for (int32_t j = 0; j < rows->n_outliers; j++) codes[r * n_in + rows->columns[j]] = 0;
+    return NR_STATUS_OK;
+}
