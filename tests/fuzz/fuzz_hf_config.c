@@ -37,8 +37,8 @@ static void remove_folder(void) {
 
 static void make_folder(void) {
     if (folder[0] != '\0') return;
-    strcpy(folder, access("/dev/shm", W_OK) == 0 ? "/dev/shm/nr-fuzz-XXXXXX"
-                                                 : "/tmp/nr-fuzz-XXXXXX");
+    strcpy(folder,
+           access("/dev/shm", W_OK) == 0 ? "/dev/shm/nr-fuzz-XXXXXX" : "/tmp/nr-fuzz-XXXXXX");
     check(mkdtemp(folder) != NULL);
     atexit(remove_folder);
 }

@@ -26,8 +26,7 @@ static void check_directory(const nr_safetensors *st, size_t size) {
             n *= t->dims[d];
         }
         check(n == t->n_elements);
-        if (t->dtype != NR_DTYPE_COUNT)
-            check(t->bytes == (uint64_t)n * nr_dtype_bytes(t->dtype));
+        if (t->dtype != NR_DTYPE_COUNT) check(t->bytes == (uint64_t)n * nr_dtype_bytes(t->dtype));
         check(nr_safetensors_name_is_fit(t->name));
         check(nr_safetensors_find(st, t->name) == t);
     }
