@@ -17,6 +17,7 @@
 #define NR_JSON_BYTES_MAX (64u << 20)    /* tokenizer.json of 128k entries is 9 MB */
 #define NR_JSON_DEPTH_MAX 64             /* no checkpoint file nests deeper than 10 */
 #define NR_JSON_NODES_MAX 4000000u       /* LLaMA-3's tokenizer.json has about 0.7 M values */
+#define NR_JSON_TOKEN_BYTES_MAX (8u << 20) /* one string; tokenizers' character maps reach 0.4 MB */
 #define NR_CONFIG_BYTES_MAX (4u << 20)   /* config.json and the like: the largest seen is 60 KB */
 #define NR_CHAT_TEMPLATE_BYTES_MAX (256u << 10) /* the largest seen is 12 KB */
 #define NR_SAFETENSORS_HEADER_MAX (32u << 20) /* 65,536 tensors of long names; the format says 100 MB */

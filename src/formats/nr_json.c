@@ -10,9 +10,11 @@
  * jansson, and its switch for that turns every integer into a real. Instead the scan finds such
  * integers, and a copy of the text with "e0" behind each is parsed: they alone become reals.
  *
- * jansson ignores some failed allocations while it collects a token and would return a tree with a
- * shortened string. Its allocator therefore records a refusal per thread, and a parse during which
- * one happened counts as failed, whatever it returned.
+ * jansson 2.14 ignores failed allocations while it collects a token: it loses bytes of it, or stops
+ * the process by an assertion of its own. Its allocator therefore notes the first refusal of a
+ * parse; from then on it refuses everything, so that the parse ends at the next value, except for
+ * growth of the token buffer, which is served from a reserve that was taken before the parse began.
+ * A parse during which memory was refused counts as failed, whatever it returned.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "nr_json.h"
@@ -27,16 +29,43 @@
 
 #define OBJECT_WEIGHT 4 /* an empty object costs jansson about four times a number */
 
-static _Thread_local bool alloc_refused; /* since the parse of this thread began */
+/* Of the parse that runs on this thread. */
+static _Thread_local struct {
+    bool refused;     /* memory was refused */
+    uint8_t *reserve; /* borrows; NULL outside a parse */
+    size_t cap, used;
+} guard;
+
+/* The token buffer begins at 16 bytes and doubles; total growth for a token of n bytes stays below
+ * 4 n, and at most two strings of such a size can be copied before the parse ends. */
+static bool is_token_buffer_size(size_t bytes) {
+    return bytes >= 32 && (bytes & (bytes - 1)) == 0;
+}
+
+static size_t reserve_for(size_t token_bytes) {
+    return 6 * (token_bytes + 32);
+}
 
 static void *json_alloc(size_t bytes) {
-    void *block = nr_malloc(bytes);
-    if (!block) alloc_refused = true;
+    if (!guard.refused) {
+        void *block = nr_malloc(bytes);
+        guard.refused = !block && guard.reserve;
+        if (!guard.refused) return block;
+    }
+    if (!is_token_buffer_size(bytes) || bytes > guard.cap - guard.used) return NULL;
+    void *block = guard.reserve + guard.used;
+    guard.used += bytes;
     return block;
 }
 
+static void json_release(void *block) {
+    uint8_t *p = block;
+    if (guard.cap > 0 && p >= guard.reserve && p < guard.reserve + guard.cap) return;
+    nr_free(block);
+}
+
 static void set_alloc(void) {
-    json_set_alloc_funcs(json_alloc, nr_free);
+    json_set_alloc_funcs(json_alloc, json_release);
 }
 
 void nr_json_use_our_alloc(void) {
@@ -98,11 +127,17 @@ static bool is_wide_integer(const char *text, token t) {
     return memcmp(text + begin, negative ? "9223372036854775808" : "9223372036854775807", 19) > 0;
 }
 
-static nr_status scan(const char *text, size_t bytes, const char *where, size_t *n_wide,
+typedef struct counts {
+    size_t n_wide;      /* integers beyond 64 bits */
+    size_t token_bytes; /* longest token */
+} counts;
+
+static nr_status scan(const char *text, size_t bytes, const char *where, counts *out,
                       nr_error *err) {
     NR_FAIL_IF(bytes > NR_JSON_BYTES_MAX, LIMIT, "%s: %zu bytes of JSON, at most %u are parsed",
                where, bytes, NR_JSON_BYTES_MAX);
-    size_t pos = 0, n_nodes = 0, wide = 0;
+    size_t pos = 0, n_nodes = 0;
+    counts c = {0};
     int depth = 0;
     token t;
     while (next_token(text, bytes, &pos, &t)) {
@@ -113,13 +148,17 @@ static nr_status scan(const char *text, size_t bytes, const char *where, size_t 
         }
         n_nodes += t.kind == '{' ? OBJECT_WEIGHT : 1;
         if (t.kind == '{' || t.kind == '[') depth++;
-        if (t.kind == '0' && is_wide_integer(text, t)) wide++;
+        if (t.kind == '0' && is_wide_integer(text, t)) c.n_wide++;
+        c.token_bytes = NR_MAX(c.token_bytes, t.end - t.begin);
+        NR_FAIL_IF(c.token_bytes > NR_JSON_TOKEN_BYTES_MAX, LIMIT,
+                   "%s: a string of more than %u bytes at byte %zu", where, NR_JSON_TOKEN_BYTES_MAX,
+                   t.begin);
         NR_FAIL_IF(depth > NR_JSON_DEPTH_MAX, LIMIT, "%s: nested deeper than %d at byte %zu", where,
                    NR_JSON_DEPTH_MAX, t.begin);
         NR_FAIL_IF(n_nodes > NR_JSON_NODES_MAX, LIMIT, "%s: more than %u values at byte %zu", where,
                    NR_JSON_NODES_MAX, t.begin);
     }
-    *n_wide = wide;
+    *out = c;
     return NR_STATUS_OK;
 }
 
@@ -138,19 +177,37 @@ static void copy_wide_as_real(char *dst, const char *text, size_t bytes) {
     memcpy(dst, text + copied, bytes - copied);
 }
 
-static nr_status load(const char *text, size_t bytes, const char *where, json_t **out,
-                      nr_error *err) {
-    json_error_t cause;
-    alloc_refused = false;
-    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &cause);
-    if (alloc_refused) {
+/* jansson's parse with the reserve in place; NULL with a cause, or with guard.refused. */
+static json_t *guarded_load(const char *text, size_t bytes, void *reserve, size_t reserve_bytes,
+                            json_error_t *cause, bool *refused) {
+    guard.refused = false;
+    guard.reserve = reserve;
+    guard.cap = reserve_bytes;
+    guard.used = 0;
+    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, cause);
+    *refused = guard.refused;
+    if (*refused) { /* may have lost bytes, and may lie in the reserve */
         json_decref(root);
-        NR_FAIL(NO_MEMORY, "%s: no memory for the tree of %zu bytes of JSON", where, bytes);
+        root = NULL;
     }
+    memset(&guard, 0, sizeof guard);
+    return root;
+}
+
+static nr_status load(const char *text, size_t bytes, size_t token_bytes, const char *where,
+                      json_t **out, nr_error *err) {
+    json_error_t cause;
+    bool refused = true;
+    json_t *root = NULL;
+    size_t reserve_bytes = reserve_for(token_bytes);
+    void *reserve = nr_malloc(reserve_bytes);
+    if (reserve) root = guarded_load(text, bytes, reserve, reserve_bytes, &cause, &refused);
+    nr_free(reserve);
+    NR_FAIL_IF(refused, NO_MEMORY, "%s: no memory for the tree of %zu bytes of JSON", where, bytes);
     if (!root) {
-        char text_shown[120];
+        char shown[120];
         NR_FAIL(FORMAT, "%s: line %d, column %d: %s", where, cause.line, cause.column,
-                nr_json_printable(text_shown, sizeof text_shown, cause.text));
+                nr_json_printable(shown, sizeof shown, cause.text));
     }
     *out = root;
     return NR_STATUS_OK;
@@ -158,16 +215,17 @@ static nr_status load(const char *text, size_t bytes, const char *where, json_t 
 
 nr_status nr_json_parse(const char *text, size_t bytes, const char *where, json_t **out,
                         nr_error *err) {
-    size_t n_wide = 0, extra, total;
-    NR_TRY(scan(text, bytes, where, &n_wide, err));
+    counts c = {0};
+    size_t extra, total;
+    NR_TRY(scan(text, bytes, where, &c, err));
     nr_json_use_our_alloc();
-    if (n_wide == 0) return load(text, bytes, where, out, err);
-    NR_FAIL_IF(!nr_mul_size(n_wide, 2, &extra) || !nr_add_size(bytes, extra, &total), LIMIT,
+    if (c.n_wide == 0) return load(text, bytes, c.token_bytes, where, out, err);
+    NR_FAIL_IF(!nr_mul_size(c.n_wide, 2, &extra) || !nr_add_size(bytes, extra, &total), LIMIT,
                "%s: too many wide integers", where);
     char *copy = nr_malloc(total);
     NR_FAIL_IF(!copy, NO_MEMORY, "%s: %zu bytes", where, total);
     copy_wide_as_real(copy, text, bytes);
-    nr_status status = load(copy, total, where, out, err);
+    nr_status status = load(copy, total, c.token_bytes + 2, where, out, err);
     nr_free(copy);
     return status;
 }

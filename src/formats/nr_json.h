@@ -39,7 +39,8 @@ void nr_json_use_our_alloc(void);
 /* `bytes` of UTF-8 text (no NUL needed) to a tree. `where` opens messages ("config.json").
  * Any JSON value is accepted at the top. Duplicate keys, NUL in strings, text after the value are
  * refused; integers that do not fit 64 bits become reals. Transfers *out (nr_json_free).
- * Errors: FORMAT (with line and column), LIMIT (bytes, depth, values), NO_MEMORY. */
+ * Errors: FORMAT (with line and column), LIMIT (bytes, depth, values, length of a string),
+ * NO_MEMORY. */
 nr_status nr_json_parse(const char *text, size_t bytes, const char *where, json_t **out,
                         nr_error *err);
 
