@@ -180,7 +180,7 @@ def small_jpegs(put):
     put("bomb.jpg", whole[:at + 5] + struct.pack(">HH", 65000, 65000) + whole[at + 9:], refuse="LIMIT")
     put("twelve_bits.jpg", whole[:at + 4] + b"\x0c" + whole[at + 5:], refuse="UNSUPPORTED")
     at = whole.index(b"\xff\xda")
-    bad = whole[:at + 14] + bytes([0x55, 0xAA] * 6) + whole[at + 26:]
+    bad = whole[:at + 14] + b"\xff\0" * 6 + whole[at + 26:]
     put("bad_scan.jpg", bad, refuse="FORMAT")
 
 
@@ -252,7 +252,8 @@ def small_gifs(put):
     put("local.gif", gif((21, 17), [(0, 0, a, pal[::-1], False, None)], pal))
     put("short_palette.gif", gif((21, 17), [(0, 0, a % 32, b"", False, None)], short))
     put("no_palette.gif", gif((21, 17), [(0, 0, a, b"", False, None)]))
-    put("ramp_palette.gif", gif((21, 17), [(0, 0, a, ramp, False, None)], pal))
+    put("ramp_palette.gif", gif((21, 17), [(0, 0, a, ramp, False, None)]))
+    put("ramp_global.gif", gif((21, 17), [(0, 0, a, b"", False, None)], ramp))
     put("offset.gif", gif((30, 25), [(4, 5, a, b"", False, None)], pal))
     put("offset_clear.gif", gif((30, 25), [(4, 5, a, b"", False, 7), (0, 0, a, b"", False, 7)], pal))
     put("beyond.gif", gif((10, 8), [(4, 5, a, b"", True, 9)], pal))
@@ -302,7 +303,7 @@ def describe(data):
     im = Image.open(io.BytesIO(data))
     fmt = {"MPO": "JPEG"}.get(im.format, im.format)
     if fmt not in ("JPEG", "PNG", "WEBP", "GIF"):
-        return {"format": fmt, "refuse": "UNSUPPORTED"}
+        return {"format": fmt, "refuse": "UNSUPPORTED" if fmt in ("BMP", "PPM", "TIFF") else "any"}
     rgb = im.convert("RGB")  # loads: a PNG's note may come behind the pixels
     o = exif_orientation(im)
     r = {"format": fmt, "width": rgb.width, "height": rgb.height, "sha256": sha(rgb.tobytes())}

@@ -7,7 +7,8 @@
  * the screen shows the transparent colour of the frame, or colour 0. Transparency is dropped. The
  * palette is the frame's own, else the global one; without either (or with one that maps every
  * index to itself) indices are grey values. Colours a palette does not define are black. All of
- * this is as Pillow composes the first frame.
+ * this is as Pillow composes the first frame, with one exception: a frame's own palette that is
+ * the plain grey ramp is honoured even when the file has a global one (Pillow takes that).
  */
 #include <gif_lib.h>
 #include <string.h>
