@@ -135,9 +135,10 @@ static json_t *gpt2_root(void) {
     nr_error err = {0};
     char *merges;
     size_t n;
-    json_t *root = parse_json("{\"pre_tokenizer\": {\"type\": \"ByteLevel\","
-                              " \"add_prefix_space\": false}, \"decoder\": {\"type\": \"ByteLevel\"},"
-                              " \"model\": {\"type\": \"BPE\"}}");
+    json_t *root =
+        parse_json("{\"pre_tokenizer\": {\"type\": \"ByteLevel\","
+                   " \"add_prefix_space\": false}, \"decoder\": {\"type\": \"ByteLevel\"},"
+                   " \"model\": {\"type\": \"BPE\"}}");
     json_t *model = json_object_get(root, "model"), *list = json_array();
     json_object_set_new(model, "vocab",
                         read_json(shared_path(DATA "tokenizers/gpt2-opt/gpt2-vocab.json")));
