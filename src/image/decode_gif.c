@@ -115,7 +115,7 @@ static void fill_background(gif_state *s) {
 }
 
 static nr_status read_pixels(gif_state *s, nr_error *err) {
-    /* Interlaced files send every 8th line, every 8th from 4, every 4th from 2, every 2nd from 1. */
+    /* Interlaced files send every 8th line, then every 8th from 4, 4th from 2, 2nd from 1. */
     static const int32_t first[] = {0, 4, 2, 1}, step[] = {8, 8, 4, 2};
     const GifImageDesc *frame = &s->gif->Image;
     nr_image *image = &s->job->image;
