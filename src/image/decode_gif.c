@@ -40,8 +40,11 @@ static int on_read(GifFileType *gif, GifByteType *dst, int n) {
     return (int)count;
 }
 
+/* giflib 5.2.1 says "no screen descriptor" too when it has no memory for the global palette. */
 static nr_status raise(const gif_state *s, int code, nr_error *err) {
-    NR_FAIL_IF(code == D_GIF_ERR_NOT_ENOUGH_MEM, NO_MEMORY, "GIF: no memory in the decoder");
+    bool no_memory = code == D_GIF_ERR_NOT_ENOUGH_MEM ||
+                     (code == D_GIF_ERR_NO_SCRN_DSCR && !s->truncated);
+    NR_FAIL_IF(no_memory, NO_MEMORY, "GIF: no memory in the decoder");
     NR_FAIL_IF(s->truncated, FORMAT, "GIF: file ends at byte %zu, expected more data",
                s->job->n_bytes);
     const char *text = GifErrorString(code);
