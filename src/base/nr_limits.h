@@ -12,6 +12,7 @@
 #define NR_IMAGE_SIDE_MAX 16384u         /* longest side in pixels */
 #define NR_IMAGE_ASPECT_MAX 200u         /* long:short side; beyond it nothing is legible */
 #define NR_JPEG_SCANS_MAX 500            /* progressive scans: an 80,000-scan file is a bomb */
+#define NR_JPEG_SCAN_PIXELS_MAX 1600000000u /* scans * pixels: 32 scans of 50 M pixels, 1.3 s */
 
 /* Text formats. */
 #define NR_JSON_BYTES_MAX (64u << 20)    /* tokenizer.json of 128k entries is 9 MB */
