@@ -97,6 +97,23 @@ static void ref_linear(nr_backend *be, const nr_linear_args *a) {
     }
 }
 
+static void ref_quantize_residual(nr_backend *be, float *r, const float *x, int64_t ldx, int64_t m,
+                                  const nr_linear *w) {
+    ref_backend *ref = (ref_backend *)be;
+    int8_t *xq = (int8_t *)ref->scratch;
+    NR_ASSERT(w->dtype == NR_DTYPE_I8 && ref->scratch_bytes >= (size_t)w->n_in);
+    for (int64_t row = 0; row < m; row++, x += ldx, r += w->n_in) {
+        float sx = nr_quantize_row(xq, x, w->n_in, w->outlier_columns, w->n_outliers);
+        for (int32_t k = 0; k < w->n_in; k++) r[k] = fmaf(-(float)xq[k], sx, x[k]);
+        for (int32_t j = 0; j < w->n_outliers; j++) r[w->outlier_columns[j]] = 0.0f;
+    }
+}
+
+static void ref_activate(nr_backend *be, float *y, int64_t n, nr_activation activation) {
+    (void)be;
+    for (int64_t i = 0; i < n; i++) y[i] = vm_activate(y[i], activation);
+}
+
 static void ref_embed(nr_backend *be, float *y, int64_t ldy, const int32_t *ids, int64_t m,
                       const nr_linear *table) {
     (void)be;
@@ -332,6 +349,8 @@ static const nr_backend_ops ref_ops = {
     .set_scratch = ref_set_scratch,
     .pack_rows = ref_pack_rows,
     .linear = ref_linear,
+    .quantize_residual = ref_quantize_residual,
+    .activate = ref_activate,
     .embed = ref_embed,
     .rms_norm = ref_rms_norm,
     .layer_norm = ref_layer_norm,

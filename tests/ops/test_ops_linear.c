@@ -198,6 +198,40 @@ static void test_packing(void) {
         }
 }
 
+/* The codes and what they lose make up the row again, to one rounding. */
+static void test_residual(void) {
+    for (int32_t n_in = 1; n_in < 300; n_in += n_in < 36 ? 1 : 37) {
+        int64_t m = n_in % 7 + 1, ldx = n_in + 2;
+        linear_case c = linear_case_make(NR_DTYPE_I8, 16, n_in, false, n_in % 4, false, ops_ref.be);
+        guarded x = random_floats((m - 1) * ldx + n_in, 2.0f, (uint64_t)n_in);
+        guarded want = guarded_alloc((size_t)(m * n_in) * sizeof(float));
+        for (int i = 0; i < n_in && i < 3; i++) ((float *)x.data)[i] = i & 1 ? -0.0f : 0.0f;
+        ops_ref.be->ops->quantize_residual(ops_ref.be, want.data, x.data, ldx, m, &c.w);
+        for (int64_t row = 0; row < m; row++) {
+            const float *xf = (float *)x.data + row * ldx, *r = (float *)want.data + row * n_in;
+            int8_t codes[300];
+            float sx = nr_quantize_row(codes, xf, n_in, c.w.outlier_columns, c.w.n_outliers);
+            for (int32_t k = 0, j = 0; k < n_in; k++) {
+                bool out = j < c.w.n_outliers && c.w.outlier_columns[j] == k;
+                j += out;
+                double sum = (double)codes[k] * (double)sx + (double)r[k];
+                CHECK(out ? r[k] == 0.0f : fabs(sum - (double)xf[k]) <= 1e-7 * fabs((double)sx),
+                      "n_in=%d k=%d: %g", n_in, k, sum - (double)xf[k]);
+            }
+        }
+        for (int b = 0; b < ops_n_tested; b++) {
+            nr_backend *be = ops_tested[b].be;
+            guarded got = guarded_alloc(want.bytes);
+            be->ops->quantize_residual(be, got.data, x.data, ldx, m, &c.w);
+            CHECK_SAME(got, want, ops_tested[b].label, "quantize_residual n_in=%d", n_in);
+            guarded_free(&got);
+        }
+        guarded_free(&x);
+        guarded_free(&want);
+        linear_case_free(&c);
+    }
+}
+
 static void test_embed(void) {
     static const int32_t ids[] = {0, 36, 15, 16, 31, 0};
     for (int f = 0; f < 2; f++)
@@ -265,6 +299,7 @@ int main(void) {
     test_shapes();
     test_every_output_tail();
     test_extremes();
+    test_residual();
     test_embed();
     return ops_end("ops_linear");
 }

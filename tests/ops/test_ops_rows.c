@@ -99,6 +99,22 @@ static void test_gated_and_positions(void) {
         }
 }
 
+static void test_activate(void) {
+    for (int64_t n = 1; n < 6000; n += n < 40 ? 1 : 977)
+        for (int act = 0; act < 5; act++) {
+            guarded x = random_floats(n, 6.0f, 65), want = guarded_copy(&x);
+            ops_ref.be->ops->activate(ops_ref.be, want.data, n, (nr_activation)act);
+            for (int b = 0; b < ops_n_tested; b++) {
+                guarded got = guarded_copy(&x);
+                ops_tested[b].be->ops->activate(ops_tested[b].be, got.data, n, (nr_activation)act);
+                CHECK_SAME(got, want, ops_tested[b].label, "activate n=%d act=%d", (int)n, act);
+                guarded_free(&got);
+            }
+            guarded_free(&x);
+            guarded_free(&want);
+        }
+}
+
 static void test_rope(void) {
     static const int32_t head_dims[] = {2, 12, 16, 64, 80, 88, 128};
     for (size_t i = 0; i < NR_COUNT(head_dims); i++) {
@@ -171,6 +187,7 @@ int main(void) {
     test_norms_against_doubles();
     test_norms();
     test_gated_and_positions();
+    test_activate();
     test_rope();
     test_patchify();
     test_argmax();

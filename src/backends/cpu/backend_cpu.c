@@ -135,6 +135,32 @@ static void run_rows(cpu_backend *be, int64_t m, int64_t work_per_row, nr_pool_f
     nr_pool_run(be->pool, m, grain_of(be, m, work_per_row), fn, job);
 }
 
+static void run_residual(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++)
+        j->kernels->residual_row(j->y + i * j->table->n_in, j->x + i * j->ldx, j->table);
+}
+
+static void cpu_quantize_residual(nr_backend *be, float *r, const float *x, int64_t ldx, int64_t m,
+                                  const nr_linear *linear) {
+    NR_ASSERT(linear->dtype == NR_DTYPE_I8);
+    run_rows(self(be), m, linear->n_in, run_residual,
+             &(rows_job){.y = r, .x = x, .ldx = ldx, .table = linear});
+}
+
+/* Items of 16 values: whole vectors. */
+static void run_activate(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    j->kernels->activate(j->y + begin * 16, NR_MIN(end * 16, j->ldy) - begin * 16, j->activation);
+}
+
+static void cpu_activate(nr_backend *be, float *y, int64_t n, nr_activation activation) {
+    run_rows(self(be), (n + 15) / 16, 64, run_activate,
+             &(rows_job){.y = y, .ldy = n, .activation = activation});
+}
+
 static void run_embed(void *ctx, int64_t begin, int64_t end, int i_thread) {
     const rows_job *j = ctx;
     (void)i_thread;
@@ -374,6 +400,8 @@ static const nr_backend_ops cpu_ops = {
     .set_scratch = cpu_set_scratch,
     .pack_rows = cpu_pack_rows,
     .linear = cpu_linear,
+    .quantize_residual = cpu_quantize_residual,
+    .activate = cpu_activate,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .layer_norm = cpu_layer_norm,

@@ -36,6 +36,8 @@ typedef struct nr_cpu_kernels {
 
     /* Codes, scales and outlier values of rows [row0, row1). */
     void (*quantize_rows)(const nr_linear_job *job, int64_t row0, int64_t row1);
+    /* What quantising one row of activations loses: [n_in]. */
+    void (*residual_row)(float *r, const float *x, const nr_linear *w);
     /* y for rows [row0, row1) and output panels [panel0, panel1), epilogue included. */
     void (*linear_i8)(const nr_linear_job *job, int64_t row0, int64_t row1, int64_t panel0,
                       int64_t panel1);
@@ -48,6 +50,7 @@ typedef struct nr_cpu_kernels {
                        const float *beta, float eps);
     void (*gated)(float *y, const float *gate_up, int64_t rows, int32_t f,
                   nr_activation activation);
+    void (*activate)(float *y, int64_t n, nr_activation activation);
     void (*add_row)(float *y, const float *x, int32_t d);
     /* One row, all heads; c_s: head_dim/2 cosines, then as many sines. */
     void (*rope_row)(float *x, int32_t n_heads, int32_t head_dim, const float *c_s);

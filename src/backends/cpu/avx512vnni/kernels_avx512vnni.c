@@ -20,8 +20,10 @@
 #define V_I8_ROWS 6
 #define V_I8_PANELS 4
 #define V_STREAM_ROWS 8
+#define V_STREAM_PANELS 2
 #define V_F32_ROWS 6
 #define V_F32_PANELS 4
+#define V_F32_PANELS_ROW 8
 
 typedef __m512 vf;
 
@@ -127,55 +129,81 @@ static void dot_tile(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int 
     }
 }
 
-/* Few rows: one panel from memory, every line used for all rows, prefetched STREAM_AHEAD bytes
- * ahead (beyond the panel's end lies the next one). `chains` accumulators a row hide the
- * instruction's latency. */
+/* Few rows: panels come from memory, every line is used for all rows and prefetched STREAM_AHEAD
+ * bytes ahead (beyond the panel's end lies the next one). Up to four rows take panels one by one,
+ * with two or four accumulators a row to hide the instruction's latency; more rows take two panels
+ * at once, so that a broadcast serves two products: the load ports would be the limit. */
 #define STREAM_AHEAD 4096
 
-V_INLINE void stream_fixed(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, const int8_t *w,
-                           int64_t n_k4, const int32_t *row_sum, const int rows,
-                           const int chains) {
-    __m512i sum[V_STREAM_ROWS][4];
-    __m512i start = offset_of(row_sum);
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-        sum[r][0] = start;
-        _Pragma("GCC unroll 8") for (int c = 1; c < chains; c++)
-            sum[r][c] = _mm512_setzero_si512();
-    }
-    int64_t k = 0;
-    for (; k + chains <= n_k4; k += chains) {
-        _Pragma("GCC unroll 8") for (int c = 0; c < chains; c++) {
-            __m512i b = _mm512_loadu_si512(w + 64 * (k + c));
-            _mm_prefetch((const char *)(w + 64 * (k + c) + STREAM_AHEAD), _MM_HINT_T0);
-            _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
-                sum[r][c] =
-                    _mm512_dpbusd_epi32(sum[r][c], four_codes(xq + r * ldq + 4 * (k + c)), b);
-        }
-    }
-    for (; k < n_k4; k++) {
-        __m512i b = _mm512_loadu_si512(w + 64 * k);
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
-            sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], four_codes(xq + r * ldq + 4 * k), b);
+V_INLINE void stream_step(__m512i sum[V_STREAM_ROWS][4], const uint8_t *xq, int64_t ldq,
+                          const int8_t *w, int64_t panel_bytes, const int rows, const int panels,
+                          const int chain) {
+    __m512i b[V_STREAM_PANELS];
+    _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++) {
+        b[p] = _mm512_loadu_si512(w + p * panel_bytes);
+        _mm_prefetch((const char *)(w + p * panel_bytes + STREAM_AHEAD), _MM_HINT_T0);
     }
     _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-        _Pragma("GCC unroll 8") for (int c = 1; c < chains; c++)
-            sum[r][0] = _mm512_add_epi32(sum[r][0], sum[r][c]);
-        _mm512_storeu_si512(acc + r * 16, sum[r][0]);
+        __m512i a = four_codes(xq + r * ldq);
+        _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++)
+            sum[r][p + chain] = _mm512_dpbusd_epi32(sum[r][p + chain], a, b[p]);
     }
 }
 
-static void dot_stream(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
-                       const int8_t *w, int64_t n_k4, const int32_t *row_sum) {
-    switch (rows) {
-    case 1: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 1, 4); return;
-    case 2: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 2, 4); return;
-    case 3: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 3, 2); return;
-    case 4: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 4, 2); return;
-    case 5: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 5, 2); return;
-    case 6: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 6, 2); return;
-    case 7: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 7, 2); return;
-    default: stream_fixed(acc, xq, ldq, w, n_k4, row_sum, 8, 2); return;
+/* panels * chains <= 4: accumulators of a row. */
+V_INLINE void stream_fixed(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, const int8_t *w,
+                           int64_t panel_bytes, int64_t n_k4, const int32_t *row_sum,
+                           const int rows, const int panels, const int chains) {
+    __m512i sum[V_STREAM_ROWS][4];
+    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+        _Pragma("GCC unroll 8") for (int c = 0; c < panels * chains; c++)
+            sum[r][c] = c < panels ? offset_of(row_sum + 16 * c) : _mm512_setzero_si512();
     }
+    int64_t k = 0;
+    for (; k + chains <= n_k4; k += chains) {
+        _Pragma("GCC unroll 8") for (int c = 0; c < chains; c++)
+            stream_step(sum, xq + 4 * (k + c), ldq, w + 64 * (k + c), panel_bytes, rows, panels,
+                        c * panels);
+    }
+    for (; k < n_k4; k++)
+        stream_step(sum, xq + 4 * k, ldq, w + 64 * k, panel_bytes, rows, panels, 0);
+    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+        _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++) {
+            _Pragma("GCC unroll 8") for (int c = 1; c < chains; c++)
+                sum[r][p] = _mm512_add_epi32(sum[r][p], sum[r][p + c * panels]);
+            _mm512_storeu_si512(acc + (r * panels + p) * 16, sum[r][p]);
+        }
+    }
+}
+
+#define STREAM(r, p, chains)                                                                       \
+    case (r) * 8 + (p):                                                                            \
+        stream_fixed(acc, xq, ldq, w, panel_bytes, n_k4, row_sum, r, p, chains);                   \
+        return
+
+static void dot_stream(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
+                       const int8_t *w, int64_t panel_bytes, int panels, int64_t n_k4,
+                       const int32_t *row_sum) {
+    switch (rows * 8 + panels) {
+        STREAM(1, 1, 4);
+        STREAM(2, 1, 4);
+        STREAM(3, 1, 2);
+        STREAM(4, 1, 2);
+        STREAM(5, 1, 1);
+        STREAM(6, 1, 1);
+        STREAM(7, 1, 1);
+        STREAM(8, 1, 1);
+        STREAM(5, 2, 1);
+        STREAM(6, 2, 1);
+        STREAM(7, 2, 1);
+        STREAM(8, 2, 1);
+    default: NR_ASSERT(!"stream out of range"); return;
+    }
+}
+
+/* Panels that dot_stream takes at once. */
+V_INLINE int stream_panels(int64_t rows) {
+    return rows <= 4 ? 1 : V_STREAM_PANELS;
 }
 
 #include "cpu_template.inc"

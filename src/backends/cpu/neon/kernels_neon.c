@@ -19,8 +19,10 @@
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4
+#define V_STREAM_PANELS 1
 #define V_F32_ROWS 6
 #define V_F32_PANELS 1
+#define V_F32_PANELS_ROW 4
 
 typedef struct vf {
     float32x4_t q[4];
@@ -138,9 +140,10 @@ V_INLINE void dot_rows(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, co
     }
 }
 
-static void dot_stream(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
-                       const int8_t *w, int64_t n_k4, const int32_t *row_sum) {
-    (void)row_sum;
+static void dot_tile(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
+                     const int8_t *w, int64_t panel_bytes, int panels, int64_t n_k4,
+                     const int32_t *row_sum) {
+    (void)panel_bytes, (void)panels, (void)row_sum; /* one panel a tile, no offset */
     switch (rows) {
     case 4: dot_rows(acc, xq, ldq, w, n_k4, 4); return;
     case 3: dot_rows(acc, xq, ldq, w, n_k4, 3); return;
@@ -149,11 +152,10 @@ static void dot_stream(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, in
     }
 }
 
-static void dot_tile(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
-                     const int8_t *w, int64_t panel_bytes, int panels, int64_t n_k4,
-                     const int32_t *row_sum) {
-    (void)panel_bytes, (void)panels; /* one panel a tile */
-    dot_stream(acc, xq, ldq, rows, w, n_k4, row_sum);
+#define dot_stream dot_tile /* one panel at a time either way */
+V_INLINE int stream_panels(int64_t rows) {
+    (void)rows;
+    return V_STREAM_PANELS;
 }
 
 #include "cpu_template.inc"

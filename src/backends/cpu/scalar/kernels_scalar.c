@@ -17,8 +17,10 @@
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4
+#define V_STREAM_PANELS 1
 #define V_F32_ROWS 4
 #define V_F32_PANELS 1
+#define V_F32_PANELS_ROW 1
 
 typedef struct vf {
     float f[16];
@@ -91,9 +93,10 @@ static void dot_tile(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int 
     }
 }
 
-static void dot_stream(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
-                       const int8_t *w, int64_t n_k4, const int32_t *row_sum) {
-    dot_tile(acc, xq, ldq, rows, w, 0, 1, n_k4, row_sum);
+#define dot_stream dot_tile /* one panel at a time either way */
+V_INLINE int stream_panels(int64_t rows) {
+    (void)rows;
+    return V_STREAM_PANELS;
 }
 
 #include "cpu_template.inc"
