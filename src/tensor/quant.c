@@ -11,8 +11,7 @@
 #include <string.h>
 
 #define GROUP 16
-#define ROUND_MAGIC 12582912.0f    /* 1.5 * 2^23 */
-#define ROUND_MAGIC_BITS 0x4b400000
+#define ROUND_MAGIC 12582912.0f /* 1.5 * 2^23: its bits end in 22 zeros */
 
 static float amax_of_range(const float *x, int64_t n) {
     float lanes[GROUP] = {0}, amax = 0.0f;
@@ -27,22 +26,24 @@ static float amax_of_range(const float *x, int64_t n) {
     return amax;
 }
 
-static inline int8_t code_of(float x, float inverse) {
-    float t = x * inverse;
-    t = t < -NR_QUANT_CODE_MAX ? -NR_QUANT_CODE_MAX : t;
-    t = t > NR_QUANT_CODE_MAX ? NR_QUANT_CODE_MAX : t;
-    t += ROUND_MAGIC;
-    int32_t bits;
-    memcpy(&bits, &t, sizeof bits);
-    return (int8_t)(bits - ROUND_MAGIC_BITS);
-}
-
+/* No clamp: |x| <= amax, so |x * inverse| exceeds 127 by less than its rounding. An excluded value
+ * may give any code; the caller overwrites it. */
 static void codes_of_row(int8_t *restrict codes, const float *restrict x, int64_t n,
                          float inverse) {
     int64_t i = 0;
-    for (; i + GROUP <= n; i += GROUP)
-        for (int l = 0; l < GROUP; l++) codes[i + l] = code_of(x[i + l], inverse);
-    for (; i < n; i++) codes[i] = code_of(x[i], inverse);
+    for (; i + GROUP <= n; i += GROUP) {
+        float t[GROUP];
+        int32_t bits[GROUP];
+        for (int l = 0; l < GROUP; l++) t[l] = x[i + l] * inverse + ROUND_MAGIC;
+        memcpy(bits, t, sizeof bits);
+        for (int l = 0; l < GROUP; l++) codes[i + l] = (int8_t)(bits[l] & 0xff);
+    }
+    for (; i < n; i++) {
+        float t = x[i] * inverse + ROUND_MAGIC;
+        int32_t bits;
+        memcpy(&bits, &t, sizeof bits);
+        codes[i] = (int8_t)(bits & 0xff);
+    }
 }
 
 float nr_quantize_row(int8_t *restrict codes, const float *restrict x, int64_t n,

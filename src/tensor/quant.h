@@ -5,7 +5,7 @@
  *
  *   amax  = largest |x| of the row, excluded columns left out
  *   scale = amax / 127, inverse = 127 / amax       amax < 1e-30: scale 1, inverse 0
- *   code  = round half to even(clamp(x * inverse, -127, 127)); 0 in excluded columns
+ *   code  = round half to even(x * inverse), which lies in [-127, 127]; 0 in excluded columns
  *   value = code * scale
  *
  * Inputs are finite: weights are checked when they are read, activations come from finite sums.

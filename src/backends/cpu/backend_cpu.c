@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backend_cpu.c - the CPU device: splits each op over the pool and calls the kernel table. It does
+ * no arithmetic on data, allocates nothing after open, and never lets a split change a result:
+ * work items write disjoint rows or columns and reduce nothing across items.
+ *
+ * Scratch, lent by set_scratch and reused by every op:
+ *   linear     codes [m, stride] u8 | scales [m] f32 | outlier activations [m, 32] f32
+ *   attention  one region a thread: scaled queries and scores of a tile of rows
+ */
+#include "cpu_kernels.h"
+#include "nr_alloc.h"
+#include "nr_limits.h"
+#include "nr_threads.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SERIAL_WORK 32768   /* multiply-adds or element steps below which threads cost more */
+#define CHUNKS_PER_THREAD 8 /* work items a thread: evens out cores that run unevenly */
+
+typedef struct cpu_backend {
+    nr_backend base;
+    const nr_cpu_kernels *kernels;
+    nr_pool *pool; /* owns */
+    uint8_t *scratch; /* borrowed */
+    size_t scratch_bytes;
+} cpu_backend;
+
+static cpu_backend *self(nr_backend *be) {
+    return (cpu_backend *)be;
+}
+
+/* Items that one chunk takes: CHUNKS_PER_THREAD chunks a thread, none smaller than SERIAL_WORK. */
+static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per_item) {
+    int64_t chunks = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
+    int64_t even = (n_items + chunks - 1) / chunks;
+    int64_t least = (SERIAL_WORK + work_per_item - 1) / NR_MAX(work_per_item, 1);
+    return NR_MAX(NR_MAX(even, least), 1);
+}
+
+/* ---- linear ---- */
+
+typedef struct linear_scratch {
+    size_t xq, scale, outliers, end; /* byte offsets */
+} linear_scratch;
+
+static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
+    linear_scratch s = {0};
+    s.scale = nr_round_up((size_t)(m * nr_cpu_xq_stride(n_in)), NR_ALIGN_BYTES);
+    s.outliers = nr_round_up(s.scale + (size_t)m * sizeof(float), NR_ALIGN_BYTES);
+    s.end = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
+    return s;
+}
+
+typedef struct linear_split {
+    const nr_cpu_kernels *kernels;
+    nr_linear_job job;
+    int64_t n_panels, block; /* panels, panels of one item */
+    int64_t n_chunks, rows;  /* row chunks, rows of one */
+} linear_split;
+
+static void run_quantize(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const linear_split *s = ctx;
+    (void)i_thread;
+    s->kernels->quantize_rows(&s->job, begin, end);
+}
+
+/* Item i: block of panels i / n_chunks, chunk of rows i % n_chunks. Whole runs of blocks go to the
+ * kernel in one call when rows are not split. */
+static void run_linear(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const linear_split *s = ctx;
+    const nr_linear_args *a = s->job.args;
+    bool is_i8 = a->linear->dtype == NR_DTYPE_I8;
+    (void)i_thread;
+    while (begin < end) {
+        int64_t row0 = begin % s->n_chunks * s->rows, row1 = NR_MIN(row0 + s->rows, a->m);
+        int64_t next = s->n_chunks == 1 ? end : begin + 1;
+        int64_t panel0 = begin / s->n_chunks * s->block;
+        int64_t panel1 = s->n_chunks == 1 ? end * s->block : panel0 + s->block;
+        panel1 = NR_MIN(panel1, s->n_panels);
+        if (is_i8) s->kernels->linear_i8(&s->job, row0, row1, panel0, panel1);
+        else s->kernels->linear_f32(&s->job, row0, row1, panel0, panel1);
+        begin = next;
+    }
+}
+
+static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
+    cpu_backend *be = self(base);
+    const nr_linear *w = a->linear;
+    NR_ASSERT(w->n_in > 0 && w->n_in <= NR_REDUCTION_MAX && w->n_out > 0);
+    NR_ASSERT(w->n_outliers >= 0 && w->n_outliers <= NR_LINEAR_OUTLIERS_MAX);
+    if (a->m <= 0) return;
+    linear_split s = {.kernels = be->kernels, .job = {.args = a}};
+    if (w->dtype == NR_DTYPE_I8) {
+        linear_scratch at = linear_scratch_of(a->m, w->n_in);
+        NR_ASSERT(at.end <= be->scratch_bytes);
+        s.job.xq = be->scratch;
+        s.job.ldq = nr_cpu_xq_stride(w->n_in);
+        s.job.scale = (float *)(void *)(be->scratch + at.scale);
+        s.job.outliers = (float *)(void *)(be->scratch + at.outliers);
+        nr_pool_run(be->pool, a->m, grain_of(be, a->m, w->n_in), run_quantize, &s);
+    }
+    int64_t items_wanted = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
+    s.n_panels = nr_panel_count(w->n_out);
+    s.block = a->m <= be->kernels->stream_rows ? 1 : be->kernels->panel_tile;
+    int64_t n_blocks = (s.n_panels + s.block - 1) / s.block, tile = be->kernels->row_tile;
+    int64_t chunks = NR_MIN((items_wanted + n_blocks - 1) / n_blocks, (a->m + tile - 1) / tile);
+    if (nr_pool_size(be->pool) == 1) chunks = 1;
+    s.rows = ((a->m + chunks - 1) / chunks + tile - 1) / tile * tile;
+    s.n_chunks = (a->m + s.rows - 1) / s.rows;
+    int64_t work = s.rows * s.block * NR_PANEL_ROWS * w->n_in;
+    nr_pool_run(be->pool, n_blocks * s.n_chunks, grain_of(be, n_blocks * s.n_chunks, work),
+                run_linear, &s);
+}
+
+/* ---- ops on rows: one context, one callback an op ---- */
+
+typedef struct rows_job {
+    const nr_cpu_kernels *kernels;
+    float *y;
+    const float *x, *gamma, *beta;
+    const int32_t *ids;
+    const nr_linear *table;
+    const nr_kv *kv;
+    int64_t ldy, ldx;
+    int32_t d, n_heads, pos0;
+    float eps;
+    nr_activation activation;
+} rows_job;
+
+static void run_rows(cpu_backend *be, int64_t m, int64_t work_per_row, nr_pool_fn fn,
+                     rows_job *job) {
+    job->kernels = be->kernels;
+    nr_pool_run(be->pool, m, grain_of(be, m, work_per_row), fn, job);
+}
+
+static void run_embed(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++)
+        j->kernels->embed_row(j->y + i * j->ldy, j->ids[i], j->table);
+}
+
+static void cpu_embed(nr_backend *be, float *y, int64_t ldy, const int32_t *ids, int64_t m,
+                      const nr_linear *table) {
+    for (int64_t i = 0; i < m; i++) NR_ASSERT(ids[i] >= 0 && ids[i] < table->n_out);
+    run_rows(self(be), m, table->n_in, run_embed,
+             &(rows_job){.y = y, .ldy = ldy, .ids = ids, .table = table});
+}
+
+static void run_rms_norm(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    j->kernels->rms_norm(j->y + begin * j->d, j->x + begin * j->d, end - begin, j->d, j->gamma,
+                         j->eps);
+}
+
+static void cpu_rms_norm(nr_backend *be, float *y, const float *x, int64_t m, int32_t d,
+                         const float *gamma, float eps) {
+    run_rows(self(be), m, d, run_rms_norm,
+             &(rows_job){.y = y, .x = x, .d = d, .gamma = gamma, .eps = eps});
+}
+
+static void run_layer_norm(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    j->kernels->layer_norm(j->y + begin * j->d, j->x + begin * j->d, end - begin, j->d, j->gamma,
+                           j->beta, j->eps);
+}
+
+static void cpu_layer_norm(nr_backend *be, float *y, const float *x, int64_t m, int32_t d,
+                           const float *gamma, const float *beta, float eps) {
+    run_rows(self(be), m, d, run_layer_norm,
+             &(rows_job){.y = y, .x = x, .d = d, .gamma = gamma, .beta = beta, .eps = eps});
+}
+
+static void run_gated(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    j->kernels->gated(j->y + begin * j->d, j->x + begin * 2 * j->d, end - begin, j->d,
+                      j->activation);
+}
+
+static void cpu_gated(nr_backend *be, float *y, const float *gate_up, int64_t m, int32_t f,
+                      nr_activation activation) {
+    run_rows(self(be), m, 2 * (int64_t)f, run_gated,
+             &(rows_job){.y = y, .x = gate_up, .d = f, .activation = activation});
+}
+
+static void run_add_rows(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++)
+        j->kernels->add_row(j->y + i * j->ldy, j->x + (int64_t)j->ids[i] * j->d, j->d);
+}
+
+static void cpu_add_rows(nr_backend *be, float *y, int64_t ldy, const float *table,
+                         const int32_t *rows, int64_t m, int32_t d) {
+    run_rows(self(be), m, d, run_add_rows,
+             &(rows_job){.y = y, .ldy = ldy, .x = table, .ids = rows, .d = d});
+}
+
+static void run_rope(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++)
+        j->kernels->rope_row(j->y + i * j->ldy, j->n_heads, j->d,
+                             j->x + (int64_t)j->ids[i] * j->d);
+}
+
+static void cpu_rope(nr_backend *be, float *x, int64_t ldx, const int32_t *positions, int64_t m,
+                     int32_t n_heads, int32_t head_dim, const float *cos_sin) {
+    NR_ASSERT(head_dim % 2 == 0);
+    run_rows(self(be), m, (int64_t)n_heads * head_dim, run_rope,
+             &(rows_job){.y = x, .ldy = ldx, .x = cos_sin, .ids = positions, .n_heads = n_heads,
+                         .d = head_dim});
+}
+
+static void run_kv_store(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const rows_job *j = ctx;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++)
+        j->kernels->kv_store_row(j->kv, j->pos0 + (int32_t)i, j->x + i * j->ldx,
+                                 j->y + i * j->ldy);
+}
+
+static void cpu_kv_store(nr_backend *be, const nr_kv *kv, int32_t pos0, const float *k, int64_t ldk,
+                         const float *v, int64_t ldv, int64_t m) {
+    NR_ASSERT(pos0 >= 0 && pos0 + m <= kv->cap && kv->cap % NR_KV_BLOCK == 0);
+    run_rows(self(be), m, 4 * (int64_t)kv->n_kv_heads * kv->head_dim, run_kv_store,
+             &(rows_job){.kv = kv, .pos0 = pos0, .x = k, .ldx = ldk, .y = (float *)(uintptr_t)v,
+                         .ldy = ldv});
+}
+
+/* ---- attention: items are (head, chunk of rows), heads outermost so keys stay in cache ---- */
+
+typedef struct attention_split {
+    const cpu_backend *be;
+    const nr_attention_args *args;
+    int64_t n_chunks, rows;
+    size_t thread_bytes;
+} attention_split;
+
+static size_t attention_thread_bytes(const cpu_backend *be, int64_t head_dim, int64_t keys) {
+    int64_t floats = nr_cpu_attention_floats(be->kernels->attention_rows, head_dim, keys);
+    return nr_round_up((size_t)floats * sizeof(float), NR_ALIGN_BYTES);
+}
+
+static void run_attention(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const attention_split *s = ctx;
+    float *scratch = (float *)(void *)(s->be->scratch + (size_t)i_thread * s->thread_bytes);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t row0 = i % s->n_chunks * s->rows, row1 = NR_MIN(row0 + s->rows, s->args->m);
+        s->be->kernels->attention(s->args, (int32_t)(i / s->n_chunks), row0, row1, scratch);
+    }
+}
+
+static void cpu_attention(nr_backend *base, const nr_attention_args *a) {
+    cpu_backend *be = self(base);
+    int64_t tile = be->kernels->attention_rows, n_threads = nr_pool_size(be->pool);
+    NR_ASSERT(a->n_keys > 0 && a->n_keys <= a->kv->cap && a->n_heads % a->kv->n_kv_heads == 0);
+    NR_ASSERT(!a->causal || a->pos0 >= 0);
+    if (a->m <= 0) return;
+    attention_split s = {.be = be, .args = a};
+    s.thread_bytes = attention_thread_bytes(be, a->kv->head_dim, a->n_keys);
+    NR_ASSERT(s.thread_bytes * (size_t)n_threads <= be->scratch_bytes);
+    int64_t chunks = NR_MIN((n_threads * CHUNKS_PER_THREAD + a->n_heads - 1) / a->n_heads,
+                            (a->m + tile - 1) / tile);
+    if (n_threads == 1) chunks = 1;
+    s.rows = ((a->m + chunks - 1) / chunks + tile - 1) / tile * tile;
+    s.n_chunks = (a->m + s.rows - 1) / s.rows;
+    int64_t work = 2 * s.rows * a->n_keys * a->kv->head_dim;
+    nr_pool_run(be->pool, a->n_heads * s.n_chunks, grain_of(be, a->n_heads * s.n_chunks, work),
+                run_attention, &s);
+}
+
+/* ---- weights, pixels, the rest ---- */
+
+typedef struct pack_job {
+    nr_linear *w;
+    int32_t row0, n_rows;
+    const void *rows;
+} pack_job;
+
+static void run_pack(void *ctx, int64_t begin, int64_t end, int i_thread) {
+    const pack_job *j = ctx;
+    const nr_linear *w = j->w;
+    (void)i_thread;
+    for (int64_t p = begin; p < end; p++) {
+        int64_t r = p * NR_PANEL_ROWS, at = r * w->n_in, panel = (j->row0 + r) / NR_PANEL_ROWS;
+        int n = (int)NR_MIN(NR_PANEL_ROWS, j->n_rows - r);
+        if (w->dtype == NR_DTYPE_I8)
+            nr_pack_panel_i8((int8_t *)w->weights + panel * nr_panel_i8_bytes(w->n_in),
+                             w->row_sum + j->row0 + r, (const int8_t *)j->rows + at, w->n_in, n,
+                             w->n_in);
+        else
+            nr_pack_panel_f32((float *)w->weights + panel * nr_panel_f32_count(w->n_in),
+                              (const float *)j->rows + at, w->n_in, n, w->n_in);
+    }
+}
+
+static void cpu_pack_rows(nr_backend *base, nr_linear *w, int32_t row0, int32_t n_rows,
+                          const void *host_rows) {
+    cpu_backend *be = self(base);
+    NR_ASSERT(row0 % NR_PANEL_ROWS == 0 && row0 + n_rows <= w->n_out);
+    NR_ASSERT(n_rows % NR_PANEL_ROWS == 0 || row0 + n_rows == w->n_out);
+    int64_t panels = nr_panel_count(n_rows);
+    nr_pool_run(be->pool, panels, grain_of(be, panels, (int64_t)w->n_in * NR_PANEL_ROWS), run_pack,
+                &(pack_job){.w = w, .row0 = row0, .n_rows = n_rows, .rows = host_rows});
+}
+
+static void cpu_patchify(nr_backend *be, float *y, const float *pixels, int32_t side_h,
+                         int32_t side_w, int32_t patch) {
+    (void)be;
+    for (int32_t gy = 0; gy < side_h / patch; gy++)
+        for (int32_t gx = 0; gx < side_w / patch; gx++)
+            for (int32_t c = 0; c < 3; c++)
+                for (int32_t py = 0; py < patch; py++, y += patch)
+                    memcpy(y,
+                           pixels + ((int64_t)c * side_h + gy * patch + py) * side_w + gx * patch,
+                           (size_t)patch * sizeof *y);
+}
+
+static int32_t cpu_argmax(nr_backend *be, const float *x, int32_t n) {
+    NR_ASSERT(n > 0);
+    return self(be)->kernels->argmax(x, n);
+}
+
+static nr_status cpu_arena_alloc(nr_backend *be, nr_arena *a, const char *what, nr_error *err) {
+    (void)be;
+    return nr_arena_alloc(a, true, what, err);
+}
+
+static void cpu_arena_free(nr_backend *be, nr_arena *a) {
+    (void)be;
+    nr_arena_free(a);
+}
+
+static void cpu_copy(nr_backend *be, void *dst, const void *src, size_t bytes) {
+    (void)be;
+    memcpy(dst, src, bytes);
+}
+
+static size_t cpu_scratch_bytes(const nr_backend *base, int64_t rows_max, int64_t n_in_max,
+                                int64_t keys_max) {
+    const cpu_backend *be = (const cpu_backend *)base;
+    size_t linear = linear_scratch_of(rows_max, n_in_max).end;
+    size_t attention = attention_thread_bytes(be, NR_HEAD_DIM_MAX, keys_max) *
+                       (size_t)nr_pool_size(be->pool);
+    return NR_MAX(linear, attention);
+}
+
+static void cpu_set_scratch(nr_backend *be, void *scratch, size_t bytes) {
+    NR_ASSERT((uintptr_t)scratch % NR_ALIGN_BYTES == 0);
+    self(be)->scratch = scratch;
+    self(be)->scratch_bytes = bytes;
+}
+
+static void cpu_close(nr_backend *be) {
+    nr_pool_free(self(be)->pool);
+    nr_free(be);
+}
+
+static const nr_backend_ops cpu_ops = {
+    .name = "cpu",
+    .close = cpu_close,
+    .arena_alloc = cpu_arena_alloc,
+    .arena_free = cpu_arena_free,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .copy = cpu_copy,
+    .scratch_bytes = cpu_scratch_bytes,
+    .set_scratch = cpu_set_scratch,
+    .pack_rows = cpu_pack_rows,
+    .linear = cpu_linear,
+    .embed = cpu_embed,
+    .rms_norm = cpu_rms_norm,
+    .layer_norm = cpu_layer_norm,
+    .gated = cpu_gated,
+    .add_rows = cpu_add_rows,
+    .rope = cpu_rope,
+    .kv_store = cpu_kv_store,
+    .attention = cpu_attention,
+    .patchify = cpu_patchify,
+    .argmax = cpu_argmax,
+};
+
+nr_status nr_backend_cpu_open(int n_threads, const char *isa, nr_backend **out, nr_error *err) {
+    const nr_cpu_kernels *kernels = NULL;
+    if (!isa) isa = getenv("NR_CPU");
+    if (isa && !*isa) isa = NULL;
+    NR_TRY(nr_cpu_select(isa, &kernels, err));
+    cpu_backend *be = nr_calloc(1, sizeof *be);
+    NR_FAIL_IF(!be, NO_MEMORY, "cpu backend");
+    nr_status status = nr_pool_create(n_threads, &be->pool, err);
+    if (status != NR_STATUS_OK) {
+        nr_free(be);
+        return status;
+    }
+    be->kernels = kernels;
+    be->base =
+        (nr_backend){.ops = &cpu_ops, .isa = kernels->name, .n_threads = nr_pool_size(be->pool)};
+    *out = &be->base;
+    return NR_STATUS_OK;
+}

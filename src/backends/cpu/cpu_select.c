@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ * cpu_select.c - see cpu_kernels.h. The only file that names instruction sets. The x86 checks
+ * include the operating system's part (saved vector state), which __builtin_cpu_supports reads
+ * with xgetbv. */
+#include "cpu_kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#ifndef HWCAP_ASIMDDP
+#define HWCAP_ASIMDDP (1ul << 20) /* asm/hwcap.h */
+#endif
+#endif
+
+static bool always(void) {
+    return true;
+}
+
+#if defined(__x86_64__)
+static bool has_avx2(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+static bool has_avx512vnni(void) {
+    __builtin_cpu_init();
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(__aarch64__)
+static bool has_neon(void) {
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
+#endif
+
+/* Best first. */
+static const struct {
+    const nr_cpu_kernels *kernels;
+    bool (*usable)(void);
+} tables[] = {
+#if defined(__x86_64__)
+    {&nr_cpu_kernels_avx512vnni, has_avx512vnni},
+    {&nr_cpu_kernels_avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&nr_cpu_kernels_neon, has_neon},
+#endif
+    {&nr_cpu_kernels_scalar, always},
+};
+
+static const char *const known_names[] = {"scalar", "avx2", "avx512vnni", "neon"};
+
+static void list_usable(char *dst, size_t cap) {
+    size_t used = 0;
+    dst[0] = '\0';
+    for (size_t i = 0; i < NR_COUNT(tables); i++) {
+        if (!tables[i].usable()) continue;
+        int n = snprintf(dst + used, cap - used, "%s%s", used ? ", " : "", tables[i].kernels->name);
+        if (n < 0 || (size_t)n >= cap - used) return;
+        used += (size_t)n;
+    }
+}
+
+nr_status nr_cpu_select(const char *name, const nr_cpu_kernels **out, nr_error *err) {
+    for (size_t i = 0; i < NR_COUNT(tables); i++) {
+        if (name && strcmp(name, tables[i].kernels->name) != 0) continue;
+        if (!tables[i].usable()) continue;
+        *out = tables[i].kernels;
+        return NR_STATUS_OK;
+    }
+    char usable[128];
+    list_usable(usable, sizeof usable);
+    for (size_t i = 0; i < NR_COUNT(known_names); i++)
+        NR_FAIL_IF(strcmp(name, known_names[i]) == 0, UNSUPPORTED,
+                   "CPU kernels \"%s\": this machine lacks what they need; usable here: %s", name,
+                   usable);
+    NR_FAIL(ARG, "CPU kernels \"%.40s\": no such name; usable here: %s", name, usable);
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Linears of every kernel table against the reference, bit by bit: odd tails, extreme codes, long
+ * reductions, outlier columns, epilogues, embedding rows. Inputs end at a forbidden page; outputs
+ * start as NaN and have gaps between rows that must stay untouched.
+ */
+#include "ops_check.h"
+
+#include "../tolerances.h"
+
+typedef struct linear_case {
+    nr_linear w;
+    guarded weights, scale, row_sum, bias, columns, outliers;
+} linear_case;
+
+static void linear_case_free(linear_case *c) {
+    guarded_free(&c->weights);
+    guarded_free(&c->scale);
+    guarded_free(&c->row_sum);
+    guarded_free(&c->bias);
+    guarded_free(&c->columns);
+    guarded_free(&c->outliers);
+}
+
+/* Outlier columns: n of them, spread, always with the first and the last column. */
+static void choose_outliers(linear_case *c, int32_t n) {
+    int32_t n_in = c->w.n_in, padded = (int32_t)nr_panel_count(c->w.n_out) * 16;
+    n = NR_MIN(n, n_in);
+    c->w.n_outliers = n;
+    if (n == 0) return;
+    c->columns = guarded_alloc((size_t)n * sizeof(int32_t));
+    c->outliers = random_floats((int64_t)n * padded, 0.3f, 77);
+    int32_t *columns = c->columns.data;
+    for (int32_t j = 0; j < n; j++)
+        columns[j] = n == 1 ? 0 : (int32_t)((int64_t)j * (n_in - 1) / (n - 1));
+    c->w.outlier_columns = columns;
+    c->w.outlier_weights = c->outliers.data;
+}
+
+/* extreme: all codes +-127 (i8). Weights are packed by the backend that is asked to. */
+static linear_case linear_case_make(nr_dtype dtype, int32_t n_out, int32_t n_in, bool bias,
+                                    int32_t n_outliers, bool extreme, nr_backend *packer) {
+    linear_case c = {.w = {.dtype = dtype, .n_out = n_out, .n_in = n_in}};
+    int64_t panels = nr_panel_count(n_out), padded = panels * 16;
+    bool is_i8 = dtype == NR_DTYPE_I8;
+    size_t bytes = is_i8 ? (size_t)(panels * nr_panel_i8_bytes(n_in))
+                         : (size_t)(panels * nr_panel_f32_count(n_in)) * sizeof(float);
+    c.weights = guarded_alloc(bytes);
+    c.w.weights = c.weights.data;
+    if (is_i8) {
+        choose_outliers(&c, n_outliers);
+        c.scale = random_floats(padded, 0.01f, 5);
+        c.row_sum = guarded_alloc((size_t)padded * sizeof(int32_t));
+        c.w.scale = c.scale.data;
+        c.w.row_sum = c.row_sum.data;
+    }
+    if (bias) {
+        c.bias = random_floats(padded, 1.0f, 6);
+        c.w.bias = c.bias.data;
+    }
+    guarded rows;
+    if (is_i8) {
+        rows = guarded_alloc((size_t)n_out * (size_t)n_in);
+        int8_t *codes = rows.data;
+        for (int64_t i = 0; i < (int64_t)n_out * n_in; i++) {
+            uint64_t u = nr_rng_u64(9, 0, (uint64_t)i);
+            codes[i] = (int8_t)(extreme ? (i / n_in % 3 == 2 && (u & 1) ? -127 : 127)
+                                        : (int)(u % 255) - 127);
+        }
+        for (int64_t r = 0; r < n_out; r++)
+            for (int32_t j = 0; j < c.w.n_outliers; j++)
+                codes[r * n_in + c.w.outlier_columns[j]] = 0;
+    } else {
+        rows = random_floats((int64_t)n_out * n_in, 0.2f, 9);
+    }
+    int32_t half = NR_MIN(n_out, 32); /* in two pieces, as a loader does */
+    size_t item = is_i8 ? 1 : sizeof(float);
+    packer->ops->pack_rows(packer, &c.w, 0, half, rows.data);
+    if (half < n_out)
+        packer->ops->pack_rows(packer, &c.w, half, n_out - half,
+                               (char *)rows.data + (size_t)half * (size_t)n_in * item);
+    guarded_free(&rows);
+    return c;
+}
+
+static void compare_linear(const linear_case *c, int64_t m, nr_activation activation,
+                           bool residual, bool in_place, bool extreme_x) {
+    const nr_linear *w = &c->w;
+    int64_t ldx = w->n_in + (m > 1 ? 5 : 0), ldy = w->n_out + 3;
+    guarded x = random_floats((m - 1) * ldx + w->n_in, 2.0f, 21);
+    if (extreme_x)
+        for (size_t i = 0; i < x.bytes / 4; i++)
+            ((float *)x.data)[i] = (i & 1) && i % 3 == 0 ? -4.0f : 4.0f;
+    guarded res = random_floats((m - 1) * ldy + w->n_out, 3.0f, 22);
+    guarded want = in_place ? guarded_copy(&res) : guarded_alloc(res.bytes);
+    nr_linear_args a = {.y = want.data, .x = x.data, .ldy = ldy, .ldx = ldx, .m = m, .linear = w,
+                        .activation = activation};
+    a.residual = residual ? (in_place ? want.data : res.data) : NULL;
+    ops_ref.be->ops->linear(ops_ref.be, &a);
+    for (int b = 0; b < ops_n_tested; b++) {
+        guarded got = in_place ? guarded_copy(&res) : guarded_alloc(res.bytes);
+        a.y = got.data;
+        a.residual = residual ? (in_place ? got.data : res.data) : NULL;
+        ops_tested[b].be->ops->linear(ops_tested[b].be, &a);
+        CHECK_SAME(got, want, ops_tested[b].label, "%s linear m=%lld n_out=%d n_in=%d act=%d",
+                   nr_dtype_name(w->dtype), (long long)m, w->n_out, w->n_in, (int)activation);
+        guarded_free(&got);
+    }
+    guarded_free(&want);
+    guarded_free(&res);
+    guarded_free(&x);
+}
+
+static void test_shapes(void) {
+    static const int32_t n_ins[] = {1, 3, 4, 5, 15, 16, 17, 63, 64, 65, 130, 588};
+    static const int32_t n_outs[] = {1, 15, 16, 17, 48, 65, 130};
+    static const int32_t ms[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 70};
+    int turn = 0;
+    for (size_t i = 0; i < NR_COUNT(n_ins); i++)
+        for (size_t o = 0; o < NR_COUNT(n_outs); o++)
+            for (int f = 0; f < 2; f++) {
+                nr_dtype dtype = f ? NR_DTYPE_F32 : NR_DTYPE_I8;
+                linear_case c = linear_case_make(dtype, n_outs[o], n_ins[i], turn & 1,
+                                                 turn % 4 == 3 ? 3 : 0, false, ops_ref.be);
+                for (int k = 0; k < 3; k++, turn++) {
+                    int64_t m = ms[(size_t)turn % NR_COUNT(ms)];
+                    compare_linear(&c, m, (nr_activation)(turn % 5), turn & 1, turn & 2, false);
+                }
+                linear_case_free(&c);
+            }
+}
+
+static void test_every_output_tail(void) {
+    for (int32_t n_out = 1; n_out <= 130; n_out++) {
+        linear_case c = linear_case_make(n_out & 1 ? NR_DTYPE_I8 : NR_DTYPE_F32, n_out, 37, true,
+                                         2, false, ops_ref.be);
+        compare_linear(&c, n_out % 9 + 1, NR_ACTIVATION_NONE, true, false, false);
+        linear_case_free(&c);
+    }
+    linear_case c = linear_case_make(NR_DTYPE_I8, 80, 64, true, 0, false, ops_ref.be);
+    for (int64_t m = 1; m <= 70; m++)
+        compare_linear(&c, m, NR_ACTIVATION_NONE, false, false, false);
+    linear_case_free(&c);
+}
+
+static void test_extremes(void) {
+    static const int32_t n_ins[] = {4096, 11008, 131072};
+    for (size_t i = 0; i < NR_COUNT(n_ins); i++)
+        for (int64_t m = 1; m <= 9; m += 8) {
+            if (n_ins[i] > 20000 && m > 1) continue;
+            linear_case c =
+                linear_case_make(NR_DTYPE_I8, 19, n_ins[i], false, 0, true, ops_ref.be);
+            compare_linear(&c, m, NR_ACTIVATION_NONE, false, false, true);
+            linear_case_free(&c);
+        }
+    linear_case c = linear_case_make(NR_DTYPE_I8, 33, 100, true, 32, false, ops_ref.be);
+    compare_linear(&c, 7, NR_ACTIVATION_SILU, true, true, false);
+    linear_case_free(&c);
+    c = linear_case_make(NR_DTYPE_I8, 16, 3, true, 3, false, ops_ref.be); /* nothing but outliers */
+    compare_linear(&c, 2, NR_ACTIVATION_NONE, false, false, false);
+    linear_case_free(&c);
+    c = linear_case_make(NR_DTYPE_F32, 17, 4096, true, 0, false, ops_ref.be);
+    compare_linear(&c, 7, NR_ACTIVATION_GELU, true, false, false);
+    linear_case_free(&c);
+}
+
+static void test_zero_rows(void) {
+    linear_case c = linear_case_make(NR_DTYPE_I8, 20, 50, false, 0, false, ops_ref.be);
+    guarded x = guarded_alloc(50 * sizeof(float)), y = guarded_alloc(20 * sizeof(float));
+    for (int i = 0; i < 50; i++) ((float *)x.data)[i] = i == 7 ? 9e-31f : 0.0f;
+    for (int b = -1; b < ops_n_tested; b++) {
+        nr_backend *be = b < 0 ? ops_ref.be : ops_tested[b].be;
+        be->ops->linear(be, &(nr_linear_args){.y = y.data, .x = x.data, .ldy = 20, .ldx = 50,
+                                              .m = 1, .linear = &c.w});
+        for (int i = 0; i < 20; i++)
+            CHECK(((float *)y.data)[i] == 0.0f, "row below 1e-30: output %d is %g", i,
+                  (double)((float *)y.data)[i]);
+    }
+    guarded_free(&x);
+    guarded_free(&y);
+    linear_case_free(&c);
+}
+
+/* Packed bytes and row sums by every backend equal the reference's. */
+static void test_packing(void) {
+    for (int f = 0; f < 2; f++)
+        for (int32_t n_in = 1; n_in < 200; n_in += n_in < 20 ? 1 : 43) {
+            nr_dtype dtype = f ? NR_DTYPE_F32 : NR_DTYPE_I8;
+            linear_case want = linear_case_make(dtype, 83, n_in, false, 0, false, ops_ref.be);
+            for (int b = 0; b < ops_n_tested; b++) {
+                linear_case got =
+                    linear_case_make(dtype, 83, n_in, false, 0, false, ops_tested[b].be);
+                CHECK_SAME(got.weights, want.weights, ops_tested[b].label, "pack n_in=%d", n_in);
+                if (!f) CHECK_SAME(got.row_sum, want.row_sum, ops_tested[b].label, "row_sum");
+                linear_case_free(&got);
+            }
+            linear_case_free(&want);
+        }
+}
+
+static void test_embed(void) {
+    static const int32_t ids[] = {0, 36, 15, 16, 31, 0};
+    for (int f = 0; f < 2; f++)
+        for (int32_t n_in = 1; n_in < 100; n_in += 33) {
+            nr_dtype dtype = f ? NR_DTYPE_F32 : NR_DTYPE_I8;
+            linear_case c = linear_case_make(dtype, 37, n_in, false, 2, false, ops_ref.be);
+            int64_t ldy = n_in + 2, m = NR_COUNT(ids);
+            guarded want = guarded_alloc((size_t)(ldy * m) * sizeof(float));
+            ops_ref.be->ops->embed(ops_ref.be, want.data, ldy, ids, m, &c.w);
+            for (int b = 0; b < ops_n_tested; b++) {
+                guarded got = guarded_alloc(want.bytes);
+                ops_tested[b].be->ops->embed(ops_tested[b].be, got.data, ldy, ids, m, &c.w);
+                CHECK_SAME(got, want, ops_tested[b].label, "embed n_in=%d", n_in);
+                guarded_free(&got);
+            }
+            guarded_free(&want);
+            linear_case_free(&c);
+        }
+}
+
+/* The reference itself against doubles: an i8 linear is x W^T within quantisation error. */
+static void test_reference_means_a_product(void) {
+    enum { M = 3, N = 20, K = 300 };
+    guarded x = random_floats(M * K, 1.0f, 31), wf = random_floats(N * K, 1.0f, 32);
+    guarded codes = guarded_alloc(N * K), y = guarded_alloc(M * N * sizeof(float));
+    linear_case c = linear_case_make(NR_DTYPE_I8, N, K, true, 4, false, ops_ref.be);
+    float *outliers = c.outliers.data;
+    for (int n = 0; n < N; n++) {
+        c.w.scale[n] = nr_quantize_row((int8_t *)codes.data + n * K, (float *)wf.data + n * K, K,
+                                       c.w.outlier_columns, c.w.n_outliers);
+        for (int j = 0; j < c.w.n_outliers; j++)
+            outliers[j * 32 + n] = ((float *)wf.data)[n * K + c.w.outlier_columns[j]];
+    }
+    ops_ref.be->ops->pack_rows(ops_ref.be, &c.w, 0, N, codes.data);
+    for (int r = 0; r < M; r++)
+        for (int j = 0; j < c.w.n_outliers; j++)
+            ((float *)x.data)[r * K + c.w.outlier_columns[j]] *= 100.0f;
+    ops_ref.be->ops->linear(ops_ref.be, &(nr_linear_args){.y = y.data, .x = x.data, .ldy = N,
+                                                          .ldx = K, .m = M, .linear = &c.w});
+    double error = 0.0, size = 0.0;
+    for (int r = 0; r < M; r++)
+        for (int n = 0; n < N; n++) {
+            double sum = (double)c.w.bias[n];
+            for (int k = 0; k < K; k++)
+                sum += (double)((float *)x.data)[r * K + k] * (double)((float *)wf.data)[n * K + k];
+            double d = (double)((float *)y.data)[r * N + n] - sum;
+            error += d * d;
+            size += sum * sum;
+        }
+    double relative = sqrt(error / size);
+    printf("i8 linear with outlier columns against doubles: relative error %.2g\n", relative);
+    CHECK(relative < TOL_OPS_I8_LINEAR, "relative error %g", relative);
+    guarded_free(&x);
+    guarded_free(&wf);
+    guarded_free(&codes);
+    guarded_free(&y);
+    linear_case_free(&c);
+}
+
+int main(void) {
+    ops_begin();
+    test_reference_means_a_product();
+    test_packing();
+    test_zero_rows();
+    test_shapes();
+    test_every_output_tail();
+    test_extremes();
+    test_embed();
+    return ops_end("ops_linear");
+}
