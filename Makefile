@@ -11,7 +11,8 @@ BUILD ?= release
 ARCH := $(if $(filter neon,$(BUILD)),aarch64,$(shell uname -m))
 OUT := build/$(BUILD)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+# In parallel unless -j was given; submakes share the job server.
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(JOBS)
 endif
 MAKEFLAGS += --no-print-directory
@@ -71,14 +72,14 @@ LIB_DIRS := $(if $(filter neon,$(BUILD)),$(wildcard src/base src/tensor src/back
 LIB_SRC := $(filter-out $(foreach i,$(filter-out $(ISA_HERE),$(ISA_ALL)),src/backends/cpu/$(i)/%),\
              $(sort $(shell find $(LIB_DIRS) -name '*.c')))
 LIB := $(OUT)/libnewsreader.a
-CLI_SRC := $(wildcard cli/*.c)
-BENCH_SRC := $(wildcard bench/*.c)
-TOOLS := $(patsubst tools/%.c,$(OUT)/tools/%,$(wildcard tools/*.c))
+CLI_SRC := $(if $(filter neon,$(BUILD)),,$(wildcard cli/*.c))
+TOOLS := $(if $(filter neon,$(BUILD)),,$(patsubst tools/%.c,$(OUT)/tools/%,$(wildcard tools/*.c)))
 TEST_DIRS := $(wildcard $(if $(filter neon,$(BUILD)),tests/ops,tests))
 TEST_SRC := $(sort $(if $(TEST_DIRS),$(shell find $(TEST_DIRS) -name 'test_*.c')))
 TESTS := $(TEST_SRC:%.c=$(OUT)/%)
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ_SRC:%.c=$(OUT)/%)
+LAB := $(if $(wildcard bench/kernels/kernel_lab.c),$(OUT)/bench/kernels/kernel_lab)
 COMMAND := $(if $(CLI_SRC),$(OUT)/newsreader)
 RUNNER := build/release/run_tests
 
@@ -106,6 +107,9 @@ $(OUT)/newsreader: $(call objects,$(CLI_SRC)) $(LIB)
 # A tool may have helpers in tools/checkpoint/.
 $(OUT)/tools/make_checkpoint: $(call objects,$(wildcard tools/checkpoint/*.c))
 $(OUT)/tools/%: $(OUT)/tools/%.o $(LIB)
+	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
+
+$(OUT)/bench/kernels/kernel_lab: $(call objects,$(wildcard bench/kernels/*.c)) $(LIB)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
 
 # Tests under tests/ops bring their own checks, so that they also run under an emulator.
@@ -192,13 +196,13 @@ check: $(LIB)                    ## layers, style, exported symbols
 	@tools/check_style.sh
 	@tools/check_symbols.sh
 
-bench: all                       ## kernels and end to end (bench/run.sh)
-	@test -x bench/run.sh || { echo 'make bench: bench/run.sh is not there yet' >&2; exit 1; }
-	@bench/run.sh
+bench: all $(LAB)                ## kernels; with MODEL=DIR also load, prefill and decode rates
+	@$(if $(LAB),$(LAB) $(BENCH_FLAGS))
+	@$(if $(MODEL),$(COMMAND) bench --model '$(MODEL)')
 
 # ---- installation ----------------------------------------------------------------------------
 PREFIX ?= /usr/local
-VERSION := $(shell sed -n 's/^\#define NR_VERSION "\(.*\)"/\1/p' include/newsreader.h 2>/dev/null)
+VERSION := $(shell sed -n 's/^\#define NR_VERSION "\(.*\)"/\1/p' src/engine/engine.c 2>/dev/null)
 install: all                     ## PREFIX=/usr/local: command, library, headers, pkg-config file
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
 	$(if $(COMMAND),install -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/)

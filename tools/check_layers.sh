@@ -30,7 +30,7 @@ src/engine           include src
 cli                  include
 server               include
 bench                include
-bench/kernels        include src/backends src/backends/cpu src/tensor
+bench/kernels        include src/base src/backends src/backends/cpu src/tensor
 include              include
 '
 # Exceptions that name one file: the registry is the only place that names models; an instruction
@@ -55,8 +55,8 @@ unistr.h      src/text/
 uninorm.h     src/text/
 unicase.h     src/text/
 unictype.h    src/text/
-immintrin.h   src/backends/cpu/
-arm_neon.h    src/backends/cpu/
+immintrin.h   src/backends/cpu/ bench/kernels/
+arm_neon.h    src/backends/cpu/ bench/kernels/
 '
 folders=()
 for f in src include cli server bench; do [ -d "$f" ] && folders+=("$f"); done
