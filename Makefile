@@ -37,7 +37,7 @@ PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -l
 INCLUDES := -Iinclude $(addprefix -I,$(shell find src -type d))
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla $(if $(CI),-Werror)
 
-SANE := -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANE := -fno-sanitize-recover=all -fno-omit-frame-pointer $(if $(filter fuzz,$(BUILD)),,-fno-var-tracking-assignments)
 OPT_release := -O2 -g
 OPT_neon := -O2 -g
 OPT_asan := -O1 -g -fsanitize=address,undefined $(SANE)
