@@ -73,8 +73,7 @@ static void run_step(void *ctx, int64_t begin, int64_t end, int i_thread) {
     for (int64_t i = begin; i < end; i++) {
         if (i == 0)
             s->status = nr_safetensors_writer_put(s->writer, s->full, s->full_bytes, s->err);
-        else
-            s->filled_bytes = stream_fill(s->source, s->empty, BUFFER_BYTES);
+        else s->filled_bytes = stream_fill(s->source, s->empty, BUFFER_BYTES);
     }
 }
 
@@ -156,8 +155,7 @@ static void print_list(const ckpt_spec *spec, const ckpt_list *list) {
         char shard[64];
         ckpt_shard_name(shard, sizeof shard, t->i_shard, list->n_shards);
         printf("%s\t%s\t[", t->name, nr_dtype_name(spec->dtype));
-        for (int d = 0; d < t->n_dims; d++)
-            printf("%s%lld", d ? ", " : "", (long long)t->dims[d]);
+        for (int d = 0; d < t->n_dims; d++) printf("%s%lld", d ? ", " : "", (long long)t->dims[d]);
         printf("]\t%s\n", shard);
     }
 }
@@ -207,8 +205,8 @@ static nr_status apply_flag(options *o, const char *flag, const char *value, nr_
     } else if (strcmp(flag, "--seed") == 0) {
         NR_TRY(parse_number(flag, value, UINT64_MAX, &o->spec.seed, err));
     } else if (strcmp(flag, "--names") == 0) {
-        NR_FAIL_IF(!ckpt_spec_names(&o->spec, value), ARG,
-                   "--names %s: expected hub, new or short", value);
+        NR_FAIL_IF(!ckpt_spec_names(&o->spec, value), ARG, "--names %s: expected hub, new or short",
+                   value);
     } else {
         NR_FAIL(ARG, "%s: no such option", flag);
     }

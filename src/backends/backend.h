@@ -117,6 +117,12 @@ typedef struct nr_backend_ops {
                       const void *host_rows);
 
     void (*linear)(nr_backend *be, const nr_linear_args *args);
+    /* What the codes of x lose: r[k] = fma(-code, sx, x[k]) with code and sx as the linear takes
+     * them, 0 in its outlier columns. i8 only. r [m, n_in] without gaps; not x. */
+    void (*quantize_residual)(nr_backend *be, float *r, const float *x, int64_t ldx, int64_t m,
+                              const nr_linear *linear);
+    /* y = activation(y)                              [n] values */
+    void (*activate)(nr_backend *be, float *y, int64_t n, nr_activation activation);
     /* y[i] = row ids[i] of the table (i8: code * scale, outlier columns exact). ids are host. */
     void (*embed)(nr_backend *be, float *y, int64_t ldy, const int32_t *ids, int64_t m,
                   const nr_linear *table);

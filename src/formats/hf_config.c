@@ -124,8 +124,8 @@ static nr_status load(const char *dir, nr_hf_config *hf, nr_error *err) {
     NR_TRY(read_ids(hf, err));
     NR_TRY(nr_json_enter(&hf->config, "quantization_config", &hf->quantization, err));
     if (!hf->quantization.node)
-        NR_TRY(nr_json_enter(&hf->config, "text_config.quantization_config", &hf->quantization,
-                             err));
+        NR_TRY(
+            nr_json_enter(&hf->config, "text_config.quantization_config", &hf->quantization, err));
     return read_template(dir, hf, err);
 }
 

@@ -233,7 +233,8 @@ nr_status nr_json_parse(const char *text, size_t bytes, const char *where, json_
 nr_status nr_json_read_file(const char *path, size_t bytes_max, json_t **out, nr_error *err) {
     char *text;
     size_t bytes;
-    NR_TRY(nr_file_read_all(path, NR_MIN(bytes_max, (size_t)NR_JSON_BYTES_MAX), &text, &bytes, err));
+    NR_TRY(
+        nr_file_read_all(path, NR_MIN(bytes_max, (size_t)NR_JSON_BYTES_MAX), &text, &bytes, err));
     nr_status status = nr_json_parse(text, bytes, path, out, err);
     nr_free(text);
     return status;

@@ -56,7 +56,7 @@ const char *nr_json_printable(char *dst, size_t cap, const char *text);
 
 /* A place in a tree with its name. Plain value: copy it freely; valid while the tree lives. */
 typedef struct nr_json_at {
-    const json_t *node;            /* borrows; NULL: nothing there, every opt_ read keeps its default */
+    const json_t *node; /* borrows; NULL: nothing there, every opt_ read keeps its default */
     char where[NR_JSON_WHERE_MAX]; /* "config.json: text_config" */
 } nr_json_at;
 

@@ -31,7 +31,8 @@ static const char *found(char *dst, size_t cap, const json_t *node) {
     case JSON_OBJECT: snprintf(dst, cap, "an object"); break;
     case JSON_ARRAY: snprintf(dst, cap, "a list of %zu", json_array_size(node)); break;
     case JSON_STRING:
-        snprintf(dst, cap, "\"%s\"", nr_json_printable(shown, sizeof shown, json_string_value(node)));
+        snprintf(dst, cap, "\"%s\"",
+                 nr_json_printable(shown, sizeof shown, json_string_value(node)));
         break;
     case JSON_INTEGER: snprintf(dst, cap, "%lld", (long long)json_integer_value(node)); break;
     case JSON_REAL: snprintf(dst, cap, "%.9g", json_real_value(node)); break;

@@ -22,10 +22,10 @@ static const struct {
     const char *name;
     uint8_t bits;
 } types[] = {
-    {"F64", 64},    {"F32", 32},    {"F16", 16},     {"BF16", 16},   {"I64", 64},
-    {"I32", 32},    {"I16", 16},    {"I8", 8},       {"U64", 64},    {"U32", 32},
-    {"U16", 16},    {"U8", 8},      {"BOOL", 8},     {"F8_E4M3", 8}, {"F8_E5M2", 8},
-    {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6},  {"F4", 4},      {"C64", 64},
+    {"F64", 64},    {"F32", 32},    {"F16", 16},    {"BF16", 16},   {"I64", 64},
+    {"I32", 32},    {"I16", 16},    {"I8", 8},      {"U64", 64},    {"U32", 32},
+    {"U16", 16},    {"U8", 8},      {"BOOL", 8},    {"F8_E4M3", 8}, {"F8_E5M2", 8},
+    {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},      {"C64", 64},
 };
 
 bool nr_safetensors_name_is_fit(const char *name) {
@@ -254,8 +254,8 @@ nr_status nr_safetensors_read(const nr_file *file, nr_safetensors *out, nr_error
     *out = (nr_safetensors){0};
     uint8_t prefix[LENGTH_BYTES];
     size_t header_bytes;
-    NR_FAIL_IF(file->size < LENGTH_BYTES, FORMAT,
-               "%llu bytes are too few for a safetensors file", (unsigned long long)file->size);
+    NR_FAIL_IF(file->size < LENGTH_BYTES, FORMAT, "%llu bytes are too few for a safetensors file",
+               (unsigned long long)file->size);
     NR_TRY(nr_file_read_at(file, 0, prefix, sizeof prefix, err));
     NR_TRY(header_length(prefix, file->size, &header_bytes, err));
     char *header = nr_malloc(header_bytes);

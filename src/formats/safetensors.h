@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * safetensors.h - the safetensors file: 8 bytes little-endian header length N, N bytes of JSON, then
- * the data of all tensors without gaps. Reading gives a validated directory; data is read by the
- * caller at the offsets it holds. Writing streams.
+ * safetensors.h - the safetensors file: 8 bytes little-endian header length N, N bytes of JSON,
+ * then the data of all tensors without gaps. Reading gives a validated directory; data is read by
+ * the caller at the offsets it holds. Writing streams.
  *
  * Not here: several files as one checkpoint (weights_file.h), conversion of elements.
  *
@@ -34,8 +34,8 @@ typedef struct nr_safetensor {
     const char *dtype_name; /* "F16", "BOOL"; static */
     int n_dims;             /* 0: a single value */
     int64_t dims[NR_TENSOR_DIMS_MAX]; /* outermost first; a 0 is allowed and means no data */
-    int64_t n_elements;     /* product of dims */
-    uint64_t offset, bytes; /* in the file */
+    int64_t n_elements;               /* product of dims */
+    uint64_t offset, bytes;           /* in the file */
 } nr_safetensor;
 
 typedef struct nr_safetensors {
@@ -44,7 +44,7 @@ typedef struct nr_safetensors {
     char *names;            /* owns */
     json_t *metadata;       /* owns; object of strings, or NULL */
     int32_t n_tensors;
-    uint64_t data_begin;    /* in the file */
+    uint64_t data_begin; /* in the file */
 } nr_safetensors;
 
 /* Fills *out, which the caller resets. Errors: FORMAT, LIMIT, UNSUPPORTED (element type), IO,

@@ -76,8 +76,8 @@ static json_t *entry(nr_dtype dtype, int n_dims, const int64_t *dims, uint64_t b
 nr_status nr_safetensors_writer_add(nr_safetensors_writer *w, const char *name, nr_dtype dtype,
                                     int n_dims, const int64_t *dims, nr_error *err) {
     NR_ASSERT(w->file_bytes == 0);
-    NR_FAIL_IF(!nr_safetensors_name_is_fit(name), ARG, "a tensor name must have 1 to %d bytes of plain text",
-               NR_TENSOR_NAME_MAX - 1);
+    NR_FAIL_IF(!nr_safetensors_name_is_fit(name), ARG,
+               "a tensor name must have 1 to %d bytes of plain text", NR_TENSOR_NAME_MAX - 1);
     NR_FAIL_IF(n_dims < 0 || n_dims > NR_TENSOR_DIMS_MAX, LIMIT,
                "tensor \"%s\": %d dims, at most %d", name, n_dims, NR_TENSOR_DIMS_MAX);
     NR_FAIL_IF(w->n_tensors >= NR_SAFETENSORS_TENSORS_MAX, LIMIT, "more than %d tensors",

@@ -282,8 +282,8 @@ nr_status nr_weights_read_f32(const nr_weights *w, const nr_weight *t, int64_t f
                    t->dtype != NR_DTYPE_I8,
                UNSUPPORTED, "%s: tensor \"%s\": %s, expected F32, F16, BF16 or I8",
                w->shards[t->i_shard].name, t->name, t->dtype_name);
-    NR_FAIL_IF(first < 0 || count < 0 || first > t->n_elements || count > t->n_elements - first, ARG,
-               "%s: tensor \"%s\": %lld elements at %lld asked for, it has %lld",
+    NR_FAIL_IF(first < 0 || count < 0 || first > t->n_elements || count > t->n_elements - first,
+               ARG, "%s: tensor \"%s\": %lld elements at %lld asked for, it has %lld",
                w->shards[t->i_shard].name, t->name, (long long)count, (long long)first,
                (long long)t->n_elements);
     _Alignas(NR_ALIGN_BYTES) uint8_t stage[STAGE_BYTES];

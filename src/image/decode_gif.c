@@ -7,7 +7,8 @@
  * the screen shows the transparent colour of the frame, or colour 0. Transparency is dropped. The
  * palette is the frame's own, else the global one; without either (or with one that maps every
  * index to itself) indices are grey values. Colours a palette does not define are black. All of
- * this is as Pillow composes the first frame.
+ * this is as Pillow composes the first frame, with one exception: a frame's own palette that is
+ * the plain grey ramp is honoured even when the file has a global one (Pillow takes that).
  */
 #include <gif_lib.h>
 #include <string.h>
@@ -59,6 +60,17 @@ static bool read_extension(gif_state *s) {
     return true;
 }
 
+/* Screen and frame together. */
+static nr_status take_size(gif_state *s, nr_error *err) {
+    const GifImageDesc *frame = &s->gif->Image;
+    NR_FAIL_IF(frame->Left < 0 || frame->Top < 0 || frame->Width < 1 || frame->Height < 1, FORMAT,
+               "GIF: frame %dx%d at %d,%d, expected at least 1x1", frame->Width, frame->Height,
+               frame->Left, frame->Top);
+    int64_t width = NR_MAX((int64_t)s->gif->SWidth, (int64_t)frame->Left + frame->Width);
+    int64_t height = NR_MAX((int64_t)s->gif->SHeight, (int64_t)frame->Top + frame->Height);
+    return nr_decode_take_size(s->job, "GIF", (uint64_t)width, (uint64_t)height, err);
+}
+
 /* Up to and including the first frame's descriptor. */
 static nr_status find_frame(gif_state *s, nr_error *err) {
     for (;;) {
@@ -68,10 +80,12 @@ static nr_status find_frame(gif_state *s, nr_error *err) {
                    "GIF: file ends without a frame at byte %zu", s->at);
         if (type == EXTENSION_RECORD_TYPE && !read_extension(s))
             return raise(s, s->gif->Error, err);
-        if (type == IMAGE_DESC_RECORD_TYPE) {
-            if (DGifGetImageDesc(s->gif) != GIF_OK) return raise(s, s->gif->Error, err);
-            return NR_STATUS_OK;
-        }
+        if (type != IMAGE_DESC_RECORD_TYPE) continue;
+        /* The descriptor may be read and what follows it not: a size over the limits is the
+         * better reason then. */
+        bool sound = DGifGetImageDesc(s->gif) == GIF_OK;
+        if (sound || s->gif->Image.Height > 0) NR_TRY(take_size(s, err));
+        return sound ? NR_STATUS_OK : raise(s, s->gif->Error, err);
     }
 }
 
@@ -128,13 +142,6 @@ static nr_status read_file(gif_state *s, nr_error *err) {
     s->gif = DGifOpen(s, on_read, &code);
     if (!s->gif) return raise(s, code, err);
     NR_TRY(find_frame(s, err));
-    const GifImageDesc *frame = &s->gif->Image;
-    NR_FAIL_IF(frame->Left < 0 || frame->Top < 0 || frame->Width < 1 || frame->Height < 1, FORMAT,
-               "GIF: frame %dx%d at %d,%d, expected at least 1x1", frame->Width, frame->Height,
-               frame->Left, frame->Top);
-    int64_t width = NR_MAX((int64_t)s->gif->SWidth, (int64_t)frame->Left + frame->Width);
-    int64_t height = NR_MAX((int64_t)s->gif->SHeight, (int64_t)frame->Top + frame->Height);
-    NR_TRY(nr_decode_take_size(s->job, "GIF", (uint64_t)width, (uint64_t)height, err));
     return s->job->header_only ? NR_STATUS_OK : read_pixels(s, err);
 }
 

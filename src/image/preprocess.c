@@ -5,8 +5,9 @@
  * Normalising: a sample has 256 possible values, so each channel gets a table computed in double
  * and rounded to f32 once. A rescale factor that is the double nearest to 1/n for a whole n (the
  * files say 0.00392156862745098 for 1/255) is applied as a division by n, which is what the
- * reference computes (x / 255): multiplying by the rounded reciprocal would be off by one unit of
- * the double now and then, and that can flip the rounding to f32.
+ * reference computes (x / 255). Multiplying by the rounded reciprocal differs in the last bit of
+ * the double for 24 of the 256 values; with CLIP's constants the f32 results happen to agree, with
+ * others they need not. (Rescaling and normalising in f32 would change most of the table.)
  *
  * Crop: only the window that stays is resampled, since an extreme aspect makes the whole resized
  * picture up to 200 times larger than the part that is kept.

@@ -63,20 +63,19 @@ static inline void put_text(const scratch *s, const char *name, const char *text
     put_file(s, name, text, strlen(text));
 }
 
-/* Number of entries of a folder. */
-static inline int count_entries_cb(const char *path, const struct stat *st, int kind,
-                                   struct FTW *walk) {
+static int count_entries_n; /* nftw has no context argument */
+
+static inline int count_entries_one(const char *path, const struct stat *st, int kind,
+                                    struct FTW *walk) {
     (void)path, (void)st, (void)kind;
-    extern int count_entries_n;
     if (walk->level == 1) count_entries_n++;
     return 0;
 }
 
-#define COUNT_ENTRIES_STORAGE int count_entries_n
+/* Number of entries of the scratch folder. */
 static inline int count_entries(const scratch *s) {
-    extern int count_entries_n;
     count_entries_n = 0;
-    nftw(s->dir, count_entries_cb, 8, FTW_PHYS);
+    nftw(s->dir, count_entries_one, 8, FTW_PHYS);
     return count_entries_n;
 }
 

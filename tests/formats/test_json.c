@@ -34,10 +34,34 @@ static void expect_refused(const char *text, nr_status expected) {
 static void refuses_malformed(void **state) {
     (void)state;
     const char *const texts[] = {
-        "", " ", "{", "[1,]", "{\"a\":1,}", "{\"a\" 1}", "[1 2]", "nul", "'a'", "\"a", "[\"\\x\"]",
-        "{\"a\":1}}", "1 2", "[01]", "[.5]", "[+1]", "[NaN]", "[1e999]", "\"\\ud800\"",
-        "\"\\u0000\"", "\"\xff\"", "\"\xc0\xaf\"", "\"a\nb\"", "{\"a\":1,\"a\":1}", "{1:2}", "]",
-        "[[]", "\xef\xbb\xbf{}",
+        "",
+        " ",
+        "{",
+        "[1,]",
+        "{\"a\":1,}",
+        "{\"a\" 1}",
+        "[1 2]",
+        "nul",
+        "'a'",
+        "\"a",
+        "[\"\\x\"]",
+        "{\"a\":1}}",
+        "1 2",
+        "[01]",
+        "[.5]",
+        "[+1]",
+        "[NaN]",
+        "[1e999]",
+        "\"\\ud800\"",
+        "\"\\u0000\"",
+        "\"\xff\"",
+        "\"\xc0\xaf\"",
+        "\"a\nb\"",
+        "{\"a\":1,\"a\":1}",
+        "{1:2}",
+        "]",
+        "[[]",
+        "\xef\xbb\xbf{}",
         "{\"x\":{\"b\":[{\"a\":1,\"a\":2}]}}",
     };
     for (size_t i = 0; i < NR_COUNT(texts); i++) expect_refused(texts[i], NR_STATUS_FORMAT);
@@ -129,7 +153,8 @@ static void keeps_integers_exact(void **state) {
 }
 
 static const char config_text[] =
-    "{\"n\": 4096, \"big\": 3000000000, \"real\": 1e-5, \"whole\": 2.0, \"yes\": true, \"no\": null,"
+    "{\"n\": 4096, \"big\": 3000000000, \"real\": 1e-5, \"whole\": 2.0, \"yes\": true, \"no\": "
+    "null,"
     " \"name\": \"silu\", \"list\": [1, 2.5, 3], \"ids\": [2, 7], \"bad\": [1, \"x\"],"
     " \"text_config\": {\"hidden_size\": 64, \"rope\": {\"theta\": 10000}},"
     " \"pins\": [[336, 672], [672, 336]]}";
@@ -170,7 +195,8 @@ static void reads_values(void **state) {
 static void defaults_stay(void **state) {
     (void)state;
     json_t *root = parsed(config_text);
-    nr_json_at top = nr_json_root(root, "config.json"), none = nr_json_root(NULL, "other.json"), sub;
+    nr_json_at top = nr_json_root(root, "config.json"), none = nr_json_root(NULL, "other.json"),
+               sub;
     int32_t i32 = 11, ids[2] = {0};
     int64_t i64 = 12;
     float f32 = 1.5f, pair[2] = {3, 4};
@@ -237,7 +263,8 @@ static void messages_name_the_place(void **state) {
            "found a list of 3, expected a list of 2 numbers");
     EXPECT(nr_json_need_f32s(&top, "bad", 2, pair, &err), FORMAT, "\"x\", expected a number as it");
     EXPECT(nr_json_opt_i32s(&top, "ids", &one, &err), LIMIT, "found a list of 2, expected at most");
-    EXPECT(nr_json_enter(&top, "n", &list, &err), FORMAT, "config.json: n: found 4096, expected an");
+    EXPECT(nr_json_enter(&top, "n", &list, &err), FORMAT,
+           "config.json: n: found 4096, expected an");
     EXPECT(nr_json_need_i32(&top, "text_config.hidden_size.x", 0, 1, &i32, &err), FORMAT,
            "config.json: text_config.hidden_size: found 64, expected an object");
     EXPECT(nr_json_need_choice(&top, "name", acts, 2, &choice, &err), UNSUPPORTED,
@@ -261,7 +288,8 @@ static void shows_text_safely(void **state) {
     assert_string_equal(nr_json_printable(shown, sizeof shown, "exactly 11c"), "exactly 11c");
     assert_string_equal(nr_json_printable(shown, sizeof shown, "exactly 12 c"), "exactly ...");
     /* never half a character */
-    assert_string_equal(nr_json_printable(shown, sizeof shown, "1234567\xe2\x82\xac|||"), "1234567...");
+    assert_string_equal(nr_json_printable(shown, sizeof shown, "1234567\xe2\x82\xac|||"),
+                        "1234567...");
 }
 
 static nr_status parse_and_read(void *ctx, nr_error *err) {
@@ -278,9 +306,10 @@ static nr_status parse_and_read(void *ctx, nr_error *err) {
 
 static void survives_failing_allocations(void **state) {
     (void)state;
-    char text[] = "{\"a\": [1, 2.5, \"\\u00e9\", {\"b\": null}, true], \"wide\": 12345678901234567890,"
-                  " \"long\": \"01234567890123456789012345678901234567890123456789012345678901234567"
-                  "890123456789\"}";
+    char text[] =
+        "{\"a\": [1, 2.5, \"\\u00e9\", {\"b\": null}, true], \"wide\": 12345678901234567890,"
+        " \"long\": \"01234567890123456789012345678901234567890123456789012345678901234567"
+        "890123456789\"}";
     sweep_allocations(parse_and_read, text);
 }
 
@@ -321,7 +350,8 @@ static void reads_files(void **state) {
     nr_error err = {0};
     assert_int_equal(nr_json_read_file(scratch_path(&s, "a.json"), 100, &root, &err), 0);
     nr_json_free(root);
-    assert_int_equal(nr_json_read_file(scratch_path(&s, "a.json"), 7, &root, &err), NR_STATUS_LIMIT);
+    assert_int_equal(nr_json_read_file(scratch_path(&s, "a.json"), 7, &root, &err),
+                     NR_STATUS_LIMIT);
     assert_int_equal(nr_json_read_file(scratch_path(&s, "b.json"), 7, &root, &err),
                      NR_STATUS_NOT_FOUND);
     assert_message_has(err, "b.json");
@@ -329,17 +359,22 @@ static void reads_files(void **state) {
     scratch_remove(&s);
 }
 
-COUNT_ENTRIES_STORAGE;
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_malformed),       cmocka_unit_test(says_line_and_column),
-        cmocka_unit_test(limits_depth),            cmocka_unit_test(limits_values),
-        cmocka_unit_test(limits_bytes),            cmocka_unit_test(keeps_integers_exact),
-        cmocka_unit_test(reads_values),            cmocka_unit_test(defaults_stay),
-        cmocka_unit_test(messages_name_the_place), cmocka_unit_test(shows_text_safely),
-        cmocka_unit_test(survives_failing_allocations), cmocka_unit_test(reads_files),
-        cmocka_unit_test(recovers_after_refusal),  cmocka_unit_test(limits_strings),
+        cmocka_unit_test(refuses_malformed),
+        cmocka_unit_test(says_line_and_column),
+        cmocka_unit_test(limits_depth),
+        cmocka_unit_test(limits_values),
+        cmocka_unit_test(limits_bytes),
+        cmocka_unit_test(keeps_integers_exact),
+        cmocka_unit_test(reads_values),
+        cmocka_unit_test(defaults_stay),
+        cmocka_unit_test(messages_name_the_place),
+        cmocka_unit_test(shows_text_safely),
+        cmocka_unit_test(survives_failing_allocations),
+        cmocka_unit_test(reads_files),
+        cmocka_unit_test(recovers_after_refusal),
+        cmocka_unit_test(limits_strings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

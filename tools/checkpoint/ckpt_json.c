@@ -59,21 +59,20 @@ static json_t *vision_config(const ckpt_spec *spec) {
                      (int)spec->vision.num_hidden_layers, "num_attention_heads",
                      (int)spec->vision.num_attention_heads, "num_channels", 3, "image_size",
                      (int)spec->vision.image_size, "patch_size", (int)spec->vision.patch_size,
-                     "projection_dim", (int)spec->vision.projection_dim, "hidden_act",
-                     "quick_gelu", "layer_norm_eps", 1e-5);
+                     "projection_dim", (int)spec->vision.projection_dim, "hidden_act", "quick_gelu",
+                     "layer_norm_eps", 1e-5);
 }
 
 static json_t *config(const ckpt_spec *spec) {
     int grid = spec->vision.image_size / spec->vision.patch_size;
-    return json_pack("{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:s, s:i, s:s, s:b, s:o, s:o}",
-                     "architectures", "LlavaForConditionalGeneration", "model_type", "llava",
-                     "torch_dtype", dtype_word(spec->dtype), "image_token_index",
-                     (int)spec->n_base_tokens, "image_seq_length", grid * grid, "ignore_index",
-                     -100, "pad_token_id", (int)spec->n_base_tokens + 1,
-                     "multimodal_projector_bias", 1, "projector_hidden_act", "gelu",
-                     "vision_feature_layer", -2, "vision_feature_select_strategy", "default",
-                     "tie_word_embeddings", 0, "text_config", text_config(spec), "vision_config",
-                     vision_config(spec));
+    return json_pack(
+        "{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:s, s:i, s:s, s:b, s:o, s:o}", "architectures",
+        "LlavaForConditionalGeneration", "model_type", "llava", "torch_dtype",
+        dtype_word(spec->dtype), "image_token_index", (int)spec->n_base_tokens, "image_seq_length",
+        grid * grid, "ignore_index", -100, "pad_token_id", (int)spec->n_base_tokens + 1,
+        "multimodal_projector_bias", 1, "projector_hidden_act", "gelu", "vision_feature_layer", -2,
+        "vision_feature_select_strategy", "default", "tie_word_embeddings", 0, "text_config",
+        text_config(spec), "vision_config", vision_config(spec));
 }
 
 static json_t *generation_config(const ckpt_spec *spec) {

@@ -13,8 +13,8 @@
 typedef struct ckpt_random {
     const ckpt_tensor *tensor;
     nr_dtype dtype;
-    uint64_t base;      /* counter of this tensor's random bits */
-    int64_t outlier[2]; /* elements made nine times as large; -1: none */
+    uint64_t base;                   /* counter of this tensor's random bits */
+    int64_t outlier[2];              /* elements made nine times as large; -1: none */
     uint32_t table[CKPT_TABLE_SIZE]; /* encoded values; 16-bit types use half of each */
 } ckpt_random;
 

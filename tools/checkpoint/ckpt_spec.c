@@ -109,7 +109,8 @@ bool ckpt_spec_names(ckpt_spec *spec, const char *style) {
     return false;
 }
 
-#define KEY(part, field, max) {#part "." #field, offsetof(ckpt_spec, part.field), max}
+#define KEY(part, field, max)                                                                      \
+    { #part "." #field, offsetof(ckpt_spec, part.field), max }
 static const struct {
     const char *name;
     size_t offset;

@@ -16,20 +16,23 @@
 
 /* Frequent pairs first, as training would put them, then words; "_" stands for SPACE. */
 static const char *const words[] = {
-    "er",     "in",      "on",     "an",      "en",      "re",       "st",      "ing",   "ion",
-    "tion",   "_the",    "_of",    "_and",    "_to",     "_in",      "_a",      "_is",   "_was",
-    "_for",   "_on",     "_that",  "_with",   "_what",   "_who",     "_when",   "_wrote", "_it",
-    "_head",  "_headline", "_read", "_image", "_page",   "_news",    "_paper",  "_first", "_text",
-    "_this",  "_describe", "_list", "_all",   "_visible", "_shown",  "_site",   "_date", "USER",
-    "_ASSIST", "_ASSISTANT", "_at",  "_by",   "_from",   "_as",      "_are",    "_be",   "_has",
-    "_have",  "_not",    "_after", "_new",    "_year",   "_city",    "_said",   "_over", "_report",
-    "_world", "_daily",  "_people", "_government", "_paragraph", "_published", "_none", "_unreadable",
+    "er",          "in",     "on",        "an",          "en",         "re",         "st",
+    "ing",         "ion",    "tion",      "_the",        "_of",        "_and",       "_to",
+    "_in",         "_a",     "_is",       "_was",        "_for",       "_on",        "_that",
+    "_with",       "_what",  "_who",      "_when",       "_wrote",     "_it",        "_head",
+    "_headline",   "_read",  "_image",    "_page",       "_news",      "_paper",     "_first",
+    "_text",       "_this",  "_describe", "_list",       "_all",       "_visible",   "_shown",
+    "_site",       "_date",  "USER",      "_ASSIST",     "_ASSISTANT", "_at",        "_by",
+    "_from",       "_as",    "_are",      "_be",         "_has",       "_have",      "_not",
+    "_after",      "_new",   "_year",     "_city",       "_said",      "_over",      "_report",
+    "_world",      "_daily", "_people",   "_government", "_paragraph", "_published", "_none",
+    "_unreadable",
 };
 
 static const char *const characters[] = {
-    SPACE,      "\xc3\xa4", "\xc3\xb6", "\xc3\xbc", "\xc3\x9f", "\xc3\xa9", "\xc3\xa8",
-    "\xc3\xa0", "\xc3\xa7", "\xc3\xb1", "\xe2\x80\x98", "\xe2\x80\x99", "\xe2\x80\x9c",
-    "\xe2\x80\x9d", "\xe2\x80\x93", "\xe2\x80\x94", "\xe2\x82\xac", "\xc2\xa3",
+    SPACE,          "\xc3\xa4",     "\xc3\xb6",     "\xc3\xbc",     "\xc3\x9f",     "\xc3\xa9",
+    "\xc3\xa8",     "\xc3\xa0",     "\xc3\xa7",     "\xc3\xb1",     "\xe2\x80\x98", "\xe2\x80\x99",
+    "\xe2\x80\x9c", "\xe2\x80\x9d", "\xe2\x80\x93", "\xe2\x80\x94", "\xe2\x82\xac", "\xc2\xa3",
 };
 
 typedef struct tables {
@@ -101,12 +104,12 @@ static json_t *added_token(int32_t id, const char *content) {
 /* Everything around the vocabulary: text gets a SPACE in front and for every space; <s> comes
  * first; decoding undoes that, joining byte tokens. */
 static json_t *document(const ckpt_spec *spec, const tables *t) {
-    json_t *added = json_pack(
-        "[o, o, o, o, o]", added_token(0, "<unk>"), added_token(1, "<s>"), added_token(2, "</s>"),
-        added_token(spec->n_base_tokens, "<image>"), added_token(spec->n_base_tokens + 1, "<pad>"));
-    json_t *normalizer = json_pack(
-        "{s:s, s:[{s:s, s:s}, {s:s, s:{s:s}, s:s}]}", "type", "Sequence", "normalizers", "type",
-        "Prepend", "prepend", SPACE, "type", "Replace", "pattern", "String", " ", "content", SPACE);
+    json_t *added = json_pack("[o, o, o, o, o]", added_token(0, "<unk>"), added_token(1, "<s>"),
+                              added_token(2, "</s>"), added_token(spec->n_base_tokens, "<image>"),
+                              added_token(spec->n_base_tokens + 1, "<pad>"));
+    json_t *normalizer = json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:{s:s}, s:s}]}", "type", "Sequence",
+                                   "normalizers", "type", "Prepend", "prepend", SPACE, "type",
+                                   "Replace", "pattern", "String", " ", "content", SPACE);
     json_t *processor = json_pack(
         "{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}],"
         " s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}],"
@@ -119,10 +122,10 @@ static json_t *document(const ckpt_spec *spec, const tables *t) {
         "{s:s, s:[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}, {s:s, s:s, s:i, s:i}]}", "type", "Sequence",
         "decoders", "type", "Replace", "pattern", "String", SPACE, "content", " ", "type",
         "ByteFallback", "type", "Fuse", "type", "Strip", "content", " ", "start", 1, "stop", 0);
-    json_t *model = json_pack("{s:s, s:n, s:s, s:n, s:n, s:b, s:b, s:O, s:O}", "type", "BPE",
-                              "dropout", "unk_token", "<unk>", "continuing_subword_prefix",
-                              "end_of_word_suffix", "fuse_unk", 1, "byte_fallback", 1, "vocab",
-                              t->vocab, "merges", t->merges);
+    json_t *model =
+        json_pack("{s:s, s:n, s:s, s:n, s:n, s:b, s:b, s:O, s:O}", "type", "BPE", "dropout",
+                  "unk_token", "<unk>", "continuing_subword_prefix", "end_of_word_suffix",
+                  "fuse_unk", 1, "byte_fallback", 1, "vocab", t->vocab, "merges", t->merges);
     return json_pack("{s:s, s:n, s:n, s:o, s:o, s:n, s:o, s:o, s:o}", "version", "1.0",
                      "truncation", "padding", "added_tokens", added, "normalizer", normalizer,
                      "pre_tokenizer", "post_processor", processor, "decoder", decoder, "model",
