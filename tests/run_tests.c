@@ -81,8 +81,10 @@ static double limit_of(const char *program, const group *g, bool full) {
         char *name = strtok(line, " \t\n");
         if (!name || name[0] == '#' || strcmp(name, base_name(program)) != 0) continue;
         for (char *word = strtok(NULL, " \t\n"); word; word = strtok(NULL, " \t\n")) {
-            if (strcmp(word, without) == 0 || (strcmp(word, "full") == 0 && !full)) seconds = 0;
-            else if (strtod(word, NULL) > 0 && seconds > 0) seconds = strtod(word, NULL);
+            if (strcmp(word, without) == 0 || (strcmp(word, "full") == 0 && !full))
+                seconds = 0;
+            else if (strtod(word, NULL) > 0 && seconds > 0)
+                seconds = strtod(word, NULL);
         }
     }
     if (table) fclose(table);
@@ -94,8 +96,10 @@ static void child(const job *j) {
     dup2(fileno(j->output), STDOUT_FILENO);
     dup2(fileno(j->output), STDERR_FILENO);
     if (!freopen("/dev/null", "r", stdin)) _exit(127);
-    if (j->in.wrap) execlp(j->in.wrap, j->in.wrap, j->program, (char *)NULL);
-    else execl(j->program, j->program, (char *)NULL);
+    if (j->in.wrap)
+        execlp(j->in.wrap, j->in.wrap, j->program, (char *)NULL);
+    else
+        execl(j->program, j->program, (char *)NULL);
     printf("cannot run %s: %s\n", j->in.wrap ? j->in.wrap : j->program, strerror(errno));
     fflush(stdout);
     _exit(127);
@@ -183,16 +187,25 @@ static void finish(runner *r, job *j, int wait_status) {
     char open_test[256], why[400] = "";
     counts c = count_output(j, open_test, sizeof open_test);
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
-    if (j->timed_out) snprintf(why, sizeof why, "ran over its %.0f s", j->limit);
-    else if (code < 0) snprintf(why, sizeof why, "died: %s", strsignal(WTERMSIG(wait_status)));
-    else if (code != 0 && code != 77 && c.failed == 0) snprintf(why, sizeof why, "exit %d", code);
-    else if (code == 0 && open_test[0]) snprintf(why, sizeof why, "ended early");
+    if (j->timed_out)
+        snprintf(why, sizeof why, "ran over its %.0f s", j->limit);
+    else if (code < 0)
+        snprintf(why, sizeof why, "died: %s", strsignal(WTERMSIG(wait_status)));
+    else if (code != 0 && code != 77 && c.failed == 0)
+        snprintf(why, sizeof why, "exit %d", code);
+    else if (code == 0 && open_test[0])
+        snprintf(why, sizeof why, "ended early");
     if (why[0]) c.failed++;
     if (!why[0] && c.passed + c.failed + c.skipped == 0) {
-        if (code == 77) c.skipped++;
-        else c.passed++;
+        if (code == 77)
+            c.skipped++;
+        else
+            c.passed++;
     }
-    printf("%-4s %-9s %-36s %4ld passed %6.1f s", c.failed ? "FAIL" : c.passed ? "ok" : "skip",
+    printf("%-4s %-9s %-36s %4ld passed %6.1f s",
+           c.failed   ? "FAIL"
+           : c.passed ? "ok"
+                      : "skip",
            j->in.name, base_name(j->program), c.passed, seconds);
     if (c.skipped) printf(", %ld skipped", c.skipped);
     if (c.failed) printf(", %ld failed", c.failed);
@@ -240,12 +253,16 @@ int main(int argc, char **argv) {
     group g = {.name = "tests", .slow = 1};
     double start_time = now_seconds();
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--jobs") == 0) r.n_jobs = atoi(value_of(argv, argc, &i));
-        else if (strcmp(argv[i], "--full") == 0) r.full = true;
+        if (strcmp(argv[i], "--jobs") == 0)
+            r.n_jobs = atoi(value_of(argv, argc, &i));
+        else if (strcmp(argv[i], "--full") == 0)
+            r.full = true;
         else if (strcmp(argv[i], "--group") == 0)
             g = (group){.name = value_of(argv, argc, &i), .slow = 1};
-        else if (strcmp(argv[i], "--slow") == 0) g.slow = atof(value_of(argv, argc, &i));
-        else if (strcmp(argv[i], "--wrap") == 0) g.wrap = value_of(argv, argc, &i);
+        else if (strcmp(argv[i], "--slow") == 0)
+            g.slow = atof(value_of(argv, argc, &i));
+        else if (strcmp(argv[i], "--wrap") == 0)
+            g.wrap = value_of(argv, argc, &i);
         else {
             double limit = limit_of(argv[i], &g, r.full);
             if (limit <= 0) continue;

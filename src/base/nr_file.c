@@ -94,8 +94,8 @@ nr_status nr_file_writer_open(nr_file_writer *w, const char *path, nr_error *err
     int n = snprintf(w->path, sizeof w->path, "%s", path);
     /* A killed process leaves its temporary file, and process ids come again: try other names. */
     for (int i = 0; i < TEMP_NAMES_MAX; i++) {
-        int t = snprintf(w->temp_path, sizeof w->temp_path, "%s.tmp-%ld-%d", path, (long)getpid(),
-                         i);
+        int t =
+            snprintf(w->temp_path, sizeof w->temp_path, "%s.tmp-%ld-%d", path, (long)getpid(), i);
         NR_FAIL_IF(n < 0 || t < 0 || (size_t)t >= sizeof w->temp_path, LIMIT,
                    "path of %d bytes, at most %zu with the temporary name's end", n,
                    sizeof w->temp_path - 1);

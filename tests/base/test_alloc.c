@@ -123,8 +123,8 @@ static void checked_sizes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_live_blocks),   cmocka_unit_test(nth_allocation_fails_once),
-        cmocka_unit_test(sticky_failure_stays), cmocka_unit_test(every_door_can_fail),
+        cmocka_unit_test(counts_live_blocks),        cmocka_unit_test(nth_allocation_fails_once),
+        cmocka_unit_test(sticky_failure_stays),      cmocka_unit_test(every_door_can_fail),
         cmocka_unit_test(one_failure_among_threads), cmocka_unit_test(checked_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

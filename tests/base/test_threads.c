@@ -141,8 +141,10 @@ static void failed_creation_leaves_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_index_exactly_once), cmocka_unit_test(many_jobs_in_a_row),
-        cmocka_unit_test(idle_workers_sleep),       cmocka_unit_test(bad_sizes_are_refused),
+        cmocka_unit_test(every_index_exactly_once),
+        cmocka_unit_test(many_jobs_in_a_row),
+        cmocka_unit_test(idle_workers_sleep),
+        cmocka_unit_test(bad_sizes_are_refused),
         cmocka_unit_test(failed_creation_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
