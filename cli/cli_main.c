@@ -30,7 +30,8 @@ static const char help[] =
     "  --top-p P --top-k K --seed S\n"
     "  --ignore-stop        write max-tokens tokens whatever the model wants\n"
     "  --json               one JSON object a picture\n"
-    "trace: --image FILE --prompt TEXT --out FILE;  tokenize: --no-special;\n"
+    "trace: --image FILE --prompt TEXT --out FILE\n"
+    "tokenize: --no-special (without <s>), --parse-special (\"</s>\" in the text is the token)\n"
     "bench: --tokens N --runs N --image FILE --json\n"
     "\n"
     "exit: 0 done, 1 a picture or file failed, 2 wrong usage, 3 no model, 130 interrupted\n";
