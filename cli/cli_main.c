@@ -23,7 +23,7 @@ static const char help[] =
     "  --cpu NAME           scalar, avx2, avx512vnni or neon; default: the best (or $NR_CPU)\n"
     "reading\n"
     "  --prompt TEXT        the question; the checkpoint's own template goes around it\n"
-    "  --fields LIST        of headline,byline,site,date,lead: one question each, one picture pass\n"
+    "  --fields LIST        of headline,byline,site,date,lead: a question each, one picture pass\n"
     "  --image-fit FIT      pad (default), crop or squash: how a picture gets into the square\n"
     "  --max-tokens N       of an answer; default 256\n"
     "  --temperature T      0 (default): always the likeliest token\n"

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#define SPIN_ROUNDS 20000 /* 0.1 to 1 ms, as long as `pause` takes: layers follow each other faster */
+#define SPIN_ROUNDS 20000 /* 0.1 to 1 ms of `pause`: layers follow each other faster */
 
 typedef struct worker {
     nr_pool *pool;

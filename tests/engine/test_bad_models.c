@@ -37,7 +37,8 @@ static void refused(const char *dir, const nr_engine_options *o, nr_status statu
         fail_msg("%s: %s (%s)", dir, nr_status_name(found), problem.message);
     print_message("%s\n", problem.message);
     for (; *words; words++)
-        if (!strstr(problem.message, *words)) fail_msg("\"%s\" not in: %s", *words, problem.message);
+        if (!strstr(problem.message, *words))
+            fail_msg("\"%s\" not in: %s", *words, problem.message);
     assert_int_equal(nr_alloc_get_stats().live_count, live);
 }
 

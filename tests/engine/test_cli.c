@@ -35,7 +35,9 @@ static output run(const char *args, const char *input) {
     char expanded[16384], line[32768], out_path[4096], err_path[4096];
     size_t used = 0;
     for (const char *p = args; *p; p++) {
-        const char *insert = strncmp(p, "{m}", 3) == 0 ? model : strncmp(p, "{t}", 3) == 0 ? temp : NULL;
+        const char *insert = strncmp(p, "{m}", 3) == 0   ? model
+                             : strncmp(p, "{t}", 3) == 0 ? temp
+                                                         : NULL;
         assert_true(used + 4200 < sizeof expanded);
         if (insert) {
             used += (size_t)snprintf(expanded + used, 4100, "%s", insert);
@@ -97,7 +99,8 @@ static void test_usage(void **state) {
 static void test_read_text(void **state) {
     (void)state;
     char args[4096];
-    snprintf(args, sizeof args, "read --model {m} --prompt 'What is it?' --max-tokens 5 %s", picture);
+    snprintf(args, sizeof args, "read --model {m} --prompt 'What is it?' --max-tokens 5 %s",
+             picture);
     output o = run(args, NULL);
     assert_int_equal(o.code, 0);
     assert_string_equal(o.err, ""); /* no progress where nobody watches */
@@ -130,7 +133,8 @@ static void check_reply(const json_t *reply, const char *fit) {
 static void test_read_json(void **state) {
     char args[4096], broken[4096];
     (void)state;
-    fixture_write_file(fixture_path(broken, "%s/broken.png", temp), "\x89PNG\r\n\x1a\nnonsense", 16);
+    fixture_path(broken, "%s/broken.png", temp);
+    fixture_write_file(broken, "\x89PNG\r\n\x1a\nnonsense", 16);
     snprintf(args, sizeof args,
              "read --model {m} --json --prompt 'What is it?' --ignore-stop --max-tokens 4 "
              "--image-fit crop %s {t}/broken.png %s",
@@ -181,8 +185,8 @@ static void test_tools(void **state) {
     snprintf(args, sizeof args, "trace --model {m} --image %s --prompt x --out {t}/t.safetensors",
              picture);
     expect(args, 0, "");
-    snprintf(args, sizeof args, "trace --model {m} --image %s --prompt x --out {t}/no/t.safetensors",
-             picture);
+    snprintf(args, sizeof args,
+             "trace --model {m} --image %s --prompt x --out {t}/no/t.safetensors", picture);
     expect(args, 1, "no/t.safetensors");
     output o = run("plan --model {m} --json", NULL);
     json_t *plan = json_loads(o.out, 0, NULL);
@@ -196,7 +200,8 @@ static void test_tokenize(void **state) {
     (void)state;
     static const char lines[] = "\"news page\"\n\"</s> <image>\"\n\"\"\n";
     fixture_write_file(fixture_path(path, "%s/lines", temp), lines, sizeof lines - 1);
-    output framed = run("tokenize --model {m}", path), bare = run("tokenize --model {m} --no-special", path);
+    output framed = run("tokenize --model {m}", path);
+    output bare = run("tokenize --model {m} --no-special", path);
     assert_int_equal(framed.code, 0);
     assert_int_equal(bare.code, 0);
     assert_int_equal(strncmp(framed.out, "[1, ", 4), 0);

@@ -132,7 +132,7 @@ static void test_llama3_js(void **state) {
 
 /* tokenizer.json's content for GPT-2's files: vocab.json and merges.txt ("#version" line first). */
 static json_t *gpt2_root(void) {
-    (void)shared_path(DATA "tokenizers/gpt2-opt/gpt2-vocab.json"); /* skips before it owns */
+    (void)shared_path(DATA "tokenizers/gpt2-opt/gpt2-vocab.json"); /* may skip */
     (void)shared_path(DATA "tokenizers/gpt2-opt/gpt2-merges.txt");
     nr_error err = {0};
     char *merges;
