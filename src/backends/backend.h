@@ -112,7 +112,8 @@ typedef struct nr_backend_ops {
     void (*set_scratch)(nr_backend *be, void *scratch, size_t bytes);
 
     /* Write rows [row0, row0 + n_rows) of w->weights (and row_sum) from host rows [n_rows, n_in]:
-     * i8 codes or f32, as w->dtype says. row0 is a multiple of 16; n_rows too, or up to n_out. */
+     * i8 codes or f32, as w->dtype says. row0 is a multiple of 16; n_rows too, or up to n_out.
+     * Unlike the other ops: any number of threads at once, on disjoint rows. */
     void (*pack_rows)(nr_backend *be, nr_linear *w, int32_t row0, int32_t n_rows,
                       const void *host_rows);
 

@@ -21,7 +21,7 @@
 #define NR_JSON_TOKEN_BYTES_MAX (8u << 20) /* one string; tokenizers' character maps reach 0.4 MB */
 #define NR_CONFIG_BYTES_MAX (4u << 20)   /* config.json and the like: the largest seen is 60 KB */
 #define NR_CHAT_TEMPLATE_BYTES_MAX (256u << 10) /* the largest seen is 12 KB */
-#define NR_SAFETENSORS_HEADER_MAX (32u << 20) /* 65,536 tensors of long names; the format says 100 MB */
+#define NR_SAFETENSORS_HEADER_MAX (32u << 20) /* 65,536 long names; the format: 100 MB */
 #define NR_SAFETENSORS_TENSORS_MAX 65536 /* a 7B LLaVA has 686 */
 #define NR_SHARDS_MAX 1024               /* files of one checkpoint */
 #define NR_TENSOR_DIMS_MAX 8

@@ -20,8 +20,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#define SPIN_ROUNDS                                                                                \
-    20000 /* 0.1 to 1 ms, as long as `pause` takes: layers follow each other faster */
+#define SPIN_ROUNDS 20000 /* 0.1 to 1 ms of `pause`: layers follow each other faster */
 
 typedef struct worker {
     nr_pool *pool;
@@ -114,10 +113,8 @@ void nr_pool_run(nr_pool *pool, int64_t n_items, int64_t grain, nr_pool_fn fn, v
     publish(pool);
     take_chunks(pool, 0);
     for (int i = 0; atomic_load_explicit(&pool->n_busy, memory_order_acquire) > 0; i++) {
-        if (i < SPIN_ROUNDS)
-            cpu_relax();
-        else
-            sched_yield(); /* a worker was descheduled: let it have this core */
+        if (i < SPIN_ROUNDS) cpu_relax();
+        else sched_yield(); /* a worker was descheduled: let it have this core */
     }
 }
 

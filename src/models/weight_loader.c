@@ -146,7 +146,8 @@ nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64
     NR_TRY(nr_load_find(l, name, &w, err));
     bool fits = w->n_dims == n_dims;
     for (int i = 0; fits && i < n_dims; i++) fits = w->dims[i] == dims[i];
-    NR_FAIL_IF(!fits, SHAPE, "tensor \"%s\": %d dims of %lld values, expected %d dims, the first %lld",
+    NR_FAIL_IF(!fits, SHAPE,
+               "tensor \"%s\": %d dims of %lld values, expected %d dims, the first %lld",
                name, w->n_dims, (long long)w->n_elements, n_dims, (long long)dims[0]);
     if (l->mode == NR_LOAD_DECLARE)
         return nr_safetensors_writer_add(l->writer, name, w->dtype, n_dims, dims, err);
@@ -200,7 +201,8 @@ static nr_status declare_part(nr_loader *l, const nr_row_source *rows, const nr_
         NR_TRY(declare(l, w->name, "_low", NR_DTYPE_I8, n, rows->n_in, err));
         return declare(l, w->name, "_low_scale", NR_DTYPE_F32, n, 1, err);
     }
-    if (keep) return nr_safetensors_writer_add(l->writer, w->name, w->dtype, w->n_dims, w->dims, err);
+    if (keep)
+        return nr_safetensors_writer_add(l->writer, w->name, w->dtype, w->n_dims, w->dims, err);
     NR_TRY(declare(l, w->name, "", NR_DTYPE_I8, n, rows->n_in, err));
     NR_TRY(declare(l, w->name, "_scale", NR_DTYPE_F32, n, 1, err));
     if (rows->n_outliers == 0) return NR_STATUS_OK;

@@ -29,7 +29,8 @@ typedef struct nr_row_source {
 } nr_row_source;
 
 /* Bind the tensors of `source` to a linear of shape's n_out, n_in and (PACK) dtype; check shapes
- * and types, choose the outlier columns, read the scales of quantised parts into loader->scale. Errors: NOT_FOUND, SHAPE, FORMAT, IO. */
+ * and types, choose the outlier columns, read the scales of quantised parts into loader->scale.
+ * Errors: NOT_FOUND, SHAPE, FORMAT, IO. */
 nr_status nr_row_source_bind(nr_row_source *rows, nr_loader *l, const nr_linear_source *source,
                              const nr_linear *shape, bool low_digit, nr_error *err);
 

@@ -80,9 +80,8 @@ static void message_is_one_line_of_utf8(void **state) {
     nr_error err;
     nr_error_set(&err, NR_STATUS_FORMAT, "f", 1, "tensor \"%s\"", "a\nb\x1b[31m\x7f");
     assert_string_equal(err.message, "tensor \"a?b?[31m?\"");
-    nr_error_set(&err, NR_STATUS_FORMAT, "f", 1, "%s",
-                 "\xc2\x9b"
-                 "31m \xff\xc0\x80 \xed\xa0\x80 \xe4\xb8\xad\xe6\x96\x87");
+    nr_error_set(&err, NR_STATUS_FORMAT, "f", 1, "%s", "\xc2\x9b"
+                           "31m \xff\xc0\x80 \xed\xa0\x80 \xe4\xb8\xad\xe6\x96\x87");
     assert_string_equal(err.message, "??31m ??? ??? \xe4\xb8\xad\xe6\x96\x87");
     /* A character cut by the end of the message goes as a whole. */
     for (int shift = 0; shift < 4; shift++) {

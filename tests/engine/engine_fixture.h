@@ -86,7 +86,8 @@ static inline void fixture_temp_dir(char dst[4096]) {
 static inline void fixture_make_checkpoint(const char *preset, const char *dir, const char *extra) {
     char build[4096], command[12288];
     fixture_build_dir(build);
-    int n = snprintf(command, sizeof command, "%s/tools/make_checkpoint --preset %s %s %s >/dev/null 2>&1",
+    int n = snprintf(command, sizeof command,
+                     "%s/tools/make_checkpoint --preset %s %s %s >/dev/null 2>&1",
                      build, preset, extra, dir);
     assert_true(n > 0 && (size_t)n < sizeof command);
     assert_int_equal(system(command), 0);

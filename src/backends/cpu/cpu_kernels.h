@@ -13,6 +13,13 @@
 #include "backend.h"
 #include "pack.h"
 
+/* Before a loop with a constant count of at most 8 inside a kernel: its arrays become registers. */
+#if defined(__clang__)
+#define NR_UNROLL _Pragma("unroll")
+#else
+#define NR_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 /* One linear being computed: the arguments and, for i8, the quantised activations. */
 typedef struct nr_linear_job {
     const nr_linear_args *args;

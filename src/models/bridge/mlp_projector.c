@@ -19,8 +19,8 @@ void nr_projector_carve_weights(nr_projector *m, nr_arena *a) {
     carve_one(m, &m->linear_2, a, m->text_hidden);
 }
 
-static nr_status load_one(const nr_projector *m, nr_loader *l, nr_wide_linear *w, const char *prefix,
-                          const char *name, nr_error *err) {
+static nr_status load_one(const nr_projector *m, nr_loader *l, nr_wide_linear *w,
+                          const char *prefix, const char *name, nr_error *err) {
     char weight[NR_LOAD_NAME_MAX], bias[NR_LOAD_NAME_MAX];
     nr_load_name(weight, "%s%s.weight", prefix, name);
     nr_load_name(bias, "%s%s.bias", prefix, name);

@@ -121,13 +121,13 @@ V_INLINE __m256i dot_step(__m256i acc, __m256i w_abs, __m256i w, __m256i x) {
 V_INLINE void dot_rows(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, const int8_t *w,
                        int64_t n_k4, const int rows) {
     __m256i sum[V_I8_ROWS][2];
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
+    NR_UNROLL for (int r = 0; r < rows; r++)
         sum[r][0] = sum[r][1] = _mm256_setzero_si256();
     for (int64_t k = 0; k < n_k4; k++) {
         __m256i w0 = _mm256_loadu_si256((const __m256i *)(w + 64 * k));
         __m256i w1 = _mm256_loadu_si256((const __m256i *)(w + 64 * k + 32));
         __m256i abs0 = _mm256_abs_epi8(w0), abs1 = _mm256_abs_epi8(w1);
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int r = 0; r < rows; r++) {
             int32_t four;
             memcpy(&four, xq + r * ldq + 4 * k, sizeof four);
             __m256i x = _mm256_set1_epi32(four);
@@ -135,7 +135,7 @@ V_INLINE void dot_rows(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, co
             sum[r][1] = dot_step(sum[r][1], abs1, w1, x);
         }
     }
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+    NR_UNROLL for (int r = 0; r < rows; r++) {
         _mm256_storeu_si256((__m256i *)(acc + 16 * r), sum[r][0]);
         _mm256_storeu_si256((__m256i *)(acc + 16 * r + 8), sum[r][1]);
     }

@@ -91,22 +91,22 @@ V_INLINE void dot_fixed(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, c
                         int64_t panel_bytes, int64_t n_k4, const int32_t *row_sum, const int rows,
                         const int panels) {
     __m512i sum[V_I8_ROWS][V_I8_PANELS];
-    _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++) {
+    NR_UNROLL for (int p = 0; p < panels; p++) {
         __m512i start = offset_of(row_sum + 16 * p);
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) sum[r][p] = start;
+        NR_UNROLL for (int r = 0; r < rows; r++) sum[r][p] = start;
     }
     for (int64_t k = 0; k < n_k4; k++) {
         __m512i b[V_I8_PANELS];
-        _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++)
+        NR_UNROLL for (int p = 0; p < panels; p++)
             b[p] = _mm512_loadu_si512(w + p * panel_bytes + 64 * k);
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int r = 0; r < rows; r++) {
             __m512i a = four_codes(xq + r * ldq + 4 * k);
-            _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++)
+            NR_UNROLL for (int p = 0; p < panels; p++)
                 sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], a, b[p]);
         }
     }
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-        _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++)
+    NR_UNROLL for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int p = 0; p < panels; p++)
             _mm512_storeu_si512(acc + (r * panels + p) * 16, sum[r][p]);
     }
 }
@@ -125,7 +125,7 @@ static void dot_tile(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int 
         DOT_ROWS(4);
         DOT_ROWS(5);
         DOT_ROWS(6);
-    default: NR_ASSERT(!"tile out of range"); return;
+    default: NR_ASSERT(false && "tile out of range"); return;
     }
 }
 
@@ -139,13 +139,13 @@ V_INLINE void stream_step(__m512i sum[V_STREAM_ROWS][4], const uint8_t *xq, int6
                           const int8_t *w, int64_t panel_bytes, const int rows, const int panels,
                           const int chain) {
     __m512i b[V_STREAM_PANELS];
-    _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++) {
+    NR_UNROLL for (int p = 0; p < panels; p++) {
         b[p] = _mm512_loadu_si512(w + p * panel_bytes);
         _mm_prefetch((const char *)(w + p * panel_bytes + STREAM_AHEAD), _MM_HINT_T0);
     }
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+    NR_UNROLL for (int r = 0; r < rows; r++) {
         __m512i a = four_codes(xq + r * ldq);
-        _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++)
+        NR_UNROLL for (int p = 0; p < panels; p++)
             sum[r][p + chain] = _mm512_dpbusd_epi32(sum[r][p + chain], a, b[p]);
     }
 }
@@ -155,21 +155,21 @@ V_INLINE void stream_fixed(int32_t *restrict acc, const uint8_t *xq, int64_t ldq
                            int64_t panel_bytes, int64_t n_k4, const int32_t *row_sum,
                            const int rows, const int panels, const int chains) {
     __m512i sum[V_STREAM_ROWS][4];
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-        _Pragma("GCC unroll 8") for (int c = 0; c < panels * chains; c++)
+    NR_UNROLL for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int c = 0; c < panels * chains; c++)
             sum[r][c] = c < panels ? offset_of(row_sum + 16 * c) : _mm512_setzero_si512();
     }
     int64_t k = 0;
     for (; k + chains <= n_k4; k += chains) {
-        _Pragma("GCC unroll 8") for (int c = 0; c < chains; c++)
+        NR_UNROLL for (int c = 0; c < chains; c++)
             stream_step(sum, xq + 4 * (k + c), ldq, w + 64 * (k + c), panel_bytes, rows, panels,
                         c * panels);
     }
     for (; k < n_k4; k++)
         stream_step(sum, xq + 4 * k, ldq, w + 64 * k, panel_bytes, rows, panels, 0);
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-        _Pragma("GCC unroll 8") for (int p = 0; p < panels; p++) {
-            _Pragma("GCC unroll 8") for (int c = 1; c < chains; c++)
+    NR_UNROLL for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int p = 0; p < panels; p++) {
+            NR_UNROLL for (int c = 1; c < chains; c++)
                 sum[r][p] = _mm512_add_epi32(sum[r][p], sum[r][p + c * panels]);
             _mm512_storeu_si512(acc + (r * panels + p) * 16, sum[r][p]);
         }
@@ -197,7 +197,7 @@ static void dot_stream(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, in
         STREAM(6, 2, 1);
         STREAM(7, 2, 1);
         STREAM(8, 2, 1);
-    default: NR_ASSERT(!"stream out of range"); return;
+    default: NR_ASSERT(false && "stream out of range"); return;
     }
 }
 

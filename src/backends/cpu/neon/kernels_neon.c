@@ -30,13 +30,13 @@ typedef struct vf {
 
 #define FOUR(expr)                                                                                 \
     vf out;                                                                                        \
-    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) out.q[i] = (expr);                         \
+    NR_UNROLL for (int i = 0; i < 4; i++) out.q[i] = (expr);                         \
     return out
 
 V_INLINE vf v_set1(float x) { FOUR(vdupq_n_f32(x)); }
 V_INLINE vf v_load(const float *p) { FOUR(vld1q_f32(p + 4 * i)); }
 V_INLINE void v_store(float *p, vf v) {
-    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, v.q[i]);
+    NR_UNROLL for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, v.q[i]);
 }
 /* Part vectors go through a buffer: nothing past the n-th element is touched. */
 V_INLINE vf v_load_n(const float *p, int n) {
@@ -53,7 +53,7 @@ V_INLINE vf v_load_f16(const uint16_t *p) {
     FOUR(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
 }
 V_INLINE void v_store_f16(uint16_t *p, vf v) {
-    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+    NR_UNROLL for (int i = 0; i < 4; i++)
         vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(v.q[i])));
 }
 V_INLINE vf v_load_i32(const int32_t *p) { FOUR(vcvtq_f32_s32(vld1q_s32(p + 4 * i))); }
@@ -103,9 +103,9 @@ V_INLINE void v_store_codes(uint8_t *p, vf v) {
 #define DOT_STEP(lane)                                                                             \
     do {                                                                                           \
         const int8_t *line = w + 64 * (k + (lane));                                                \
-        _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) {                                      \
+        NR_UNROLL for (int q = 0; q < 4; q++) {                                      \
             int8x16_t b = vld1q_s8(line + 16 * q);                                                 \
-            _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)                                 \
+            NR_UNROLL for (int r = 0; r < rows; r++)                                 \
                 sum[r][q] = vdotq_laneq_s32(sum[r][q], b, x[r], lane);                             \
         }                                                                                          \
     } while (0)
@@ -114,12 +114,12 @@ V_INLINE void dot_rows(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, co
                        int64_t n_k4, const int rows) {
     int32x4_t sum[V_I8_ROWS][4];
     int8x16_t x[V_I8_ROWS];
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-        _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) sum[r][q] = vdupq_n_s32(0);
+    NR_UNROLL for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int q = 0; q < 4; q++) sum[r][q] = vdupq_n_s32(0);
     }
     int64_t k = 0;
     for (; k + 4 <= n_k4; k += 4) {
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)
+        NR_UNROLL for (int r = 0; r < rows; r++)
             x[r] = vreinterpretq_s8_u8(vld1q_u8(xq + r * ldq + 4 * k));
         DOT_STEP(0);
         DOT_STEP(1);
@@ -127,15 +127,15 @@ V_INLINE void dot_rows(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, co
         DOT_STEP(3);
     }
     for (; k < n_k4; k++) {
-        _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int r = 0; r < rows; r++) {
             int32_t four;
             memcpy(&four, xq + r * ldq + 4 * k, sizeof four);
             x[r] = vreinterpretq_s8_s32(vdupq_n_s32(four));
         }
         DOT_STEP(0);
     }
-    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++) {
-        _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++)
+    NR_UNROLL for (int r = 0; r < rows; r++) {
+        NR_UNROLL for (int q = 0; q < 4; q++)
             vst1q_s32(acc + 16 * r + 4 * q, sum[r][q]);
     }
 }
