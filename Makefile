@@ -28,8 +28,8 @@ CC := clang
 endif
 
 # ---- what `make run` reads -------------------------------------------------------------------
-RUN_PICTURE ?= $(firstword $(wildcard samples/*.png))
-RUN_COMMAND ?= build/release/newsreader read $(RUN_PICTURE)
+RUN_PICTURES ?= $(wildcard samples/*.png)
+RUN_COMMAND ?= build/release/newsreader read $(RUN_PICTURES)
 
 # ---- flags -----------------------------------------------------------------------------------
 PKGS := $(if $(filter neon,$(BUILD)),,jansson libjpeg libpng libwebp libwebpdemux libpcre2-8)
@@ -132,10 +132,10 @@ $(OUT)/run_tests: $(OUT)/tests/run_tests.o
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
 
 # ---- two commands ----------------------------------------------------------------------------
-run:                             ## install what is missing, build, read a real picture
+run:                             ## install what is missing, build, read the sample pages
 	@tools/install_deps.sh build
 	@$(MAKE) BUILD=release all
-	@test -n '$(RUN_PICTURE)' || { echo 'make run: no picture in samples/' >&2; exit 1; }
+	@test -n '$(RUN_PICTURES)' || { echo 'make run: no picture in samples/' >&2; exit 1; }
 	@echo; echo '$$ $(RUN_COMMAND)'
 	@$(RUN_COMMAND)
 
@@ -208,6 +208,8 @@ install: all                     ## PREFIX=/usr/local: command, library, headers
 	$(if $(COMMAND),install -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/)
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 $(wildcard include/*.h) $(DESTDIR)$(PREFIX)/include/
+	install -d $(DESTDIR)$(PREFIX)/share/newsreader/models/reader
+	install -m 644 $(wildcard models/reader/*) $(DESTDIR)$(PREFIX)/share/newsreader/models/reader/
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: newsreader' 'Description: INT8 vision-language models that read news pictures' \
 	    'Version: $(or $(VERSION),0)' 'Requires: $(PKGS)' 'Cflags: -I$${includedir}' \
