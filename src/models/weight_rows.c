@@ -47,6 +47,16 @@ static nr_status bind_quantised(nr_row_source *rows, nr_weight_part *part, nr_er
                "tensor \"%s\": %lld values, expected one a row: %d", name,
                (long long)scale->n_elements, part->n_rows);
     NR_TRY(nr_weights_read_f32(l->weights, scale, 0, part->n_rows, l->scale + part->row0, err));
+    snprintf(name, sizeof name, "%s_low", part->weight->name);
+    if (rows->dtype == NR_DTYPE_F32 && nr_weights_find(l->weights, name)) {
+        NR_TRY(nr_load_find(l, name, &part->low, err));
+        NR_TRY(check_shape(part->low, part->n_rows, rows->n_in, false, err));
+        snprintf(name, sizeof name, "%s_low_scale", part->weight->name);
+        NR_TRY(nr_load_find(l, name, &part->low_scale, err));
+        NR_FAIL_IF(part->low->dtype != NR_DTYPE_I8 || part->low_scale->n_elements != part->n_rows,
+                   SHAPE, "tensor \"%s\": not one value for each of %d rows of I8", name,
+                   part->n_rows);
+    }
     snprintf(name, sizeof name, "%s_outlier_columns", part->weight->name);
     columns = nr_weights_find(l->weights, name);
     if (!columns || rows->n_outliers == 0 || rows->low_digit) return NR_STATUS_OK;
@@ -178,6 +188,22 @@ static nr_status fetch_outliers(const nr_row_source *rows, const nr_weight_part 
     return NR_STATUS_OK;
 }
 
+/* f32 rows += second digit. codes is staging. */
+static nr_status add_low_digit(const nr_row_source *rows, const nr_weight_part *part, int32_t row0,
+                               int32_t n, float *f32, int8_t *codes, nr_error *err) {
+    nr_loader *l = rows->loader;
+    int64_t n_in = rows->n_in, first = row0 - part->row0;
+    float scale[NR_LOAD_ROWS];
+    if (!part->low) return NR_STATUS_OK;
+    NR_TRY(nr_weights_read_f32(l->weights, part->low_scale, first, n, scale, err));
+    NR_TRY(nr_weights_read(l->weights, part->low, (uint64_t)(first * n_in), codes,
+                           (size_t)(n * n_in), err));
+    for (int32_t r = 0; r < n; r++)
+        for (int64_t k = 0; k < n_in; k++)
+            f32[r * n_in + k] = fmaf((float)codes[r * n_in + k], scale[r], f32[r * n_in + k]);
+    return NR_STATUS_OK;
+}
+
 /* Codes of the file -> codes, or f32 rows where wanted. Others' files may hold -128; the kernels'
  * range is [-127, 127]. */
 static nr_status fetch_codes(const nr_row_source *rows, const nr_weight_part *part, int32_t row0,
@@ -195,7 +221,7 @@ static nr_status fetch_codes(const nr_row_source *rows, const nr_weight_part *pa
         for (int32_t j = 0; j < rows->n_outliers; j++)
             f32[r * n_in + rows->columns[j]] = l->outliers[j * l->n_out_max + row0 + r];
     }
-    return NR_STATUS_OK;
+    return add_low_digit(rows, part, row0, n, f32, codes, err);
 }
 
 nr_status nr_row_source_fetch(const nr_row_source *rows, int32_t row0, int32_t n, float *f32,

@@ -13,6 +13,7 @@
 typedef struct nr_weight_part {
     const nr_weight *weight;   /* NULL: a second digit that a quantised checkpoint lacks */
     const nr_weight *outliers; /* F32 [rows, n_outliers] of a quantised checkpoint, or NULL */
+    const nr_weight *low, *low_scale; /* its second digit, where f32 is wanted of codes, or NULL */
     int32_t row0, n_rows;      /* its rows within the linear */
 } nr_weight_part;
 

@@ -42,14 +42,15 @@ static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per
 /* ---- linear ---- */
 
 typedef struct linear_scratch {
-    size_t xq, scale, outliers, end; /* byte offsets */
+    size_t xq, scale, outliers, spikes, end; /* byte offsets */
 } linear_scratch;
 
 static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
     linear_scratch s = {0};
     s.scale = nr_round_up((size_t)(m * nr_cpu_xq_stride(n_in)), NR_ALIGN_BYTES);
     s.outliers = nr_round_up(s.scale + (size_t)m * sizeof(float), NR_ALIGN_BYTES);
-    s.end = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
+    s.spikes = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
+    s.end = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
     return s;
 }
 
@@ -99,6 +100,7 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
         s.job.ldq = nr_cpu_xq_stride(w->n_in);
         s.job.scale = (float *)(void *)(be->scratch + at.scale);
         s.job.outliers = (float *)(void *)(be->scratch + at.outliers);
+        s.job.spikes = (int32_t *)(void *)(be->scratch + at.spikes);
         nr_pool_run(be->pool, a->m, grain_of(be, a->m, w->n_in), run_quantize, &s);
     }
     int64_t items_wanted = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
