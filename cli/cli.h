@@ -24,7 +24,7 @@ typedef struct cli_options {
     const char *image;     /* trace, bench */
     const char *out;
     nr_fit fit;
-    bool fit_given, json, no_special, ignore_stop;
+    bool fit_given, json, no_special, parse_special;
     int32_t n_tokens, n_runs;
     nr_engine_options engine;
     nr_generation_options generation;

@@ -37,6 +37,15 @@ static nr_status append(cli_answer *a, const char *text, size_t n_bytes, nr_erro
     return NR_STATUS_OK;
 }
 
+/* Byte-level vocabularies begin an answer with the blank behind "ASSISTANT:". */
+static void skip_leading_blanks(nr_step *step, const cli_answer *so_far) {
+    if (so_far->n_bytes > 0) return;
+    while (step->n_bytes > 0 && (*step->text == ' ' || *step->text == '\n')) {
+        step->text++;
+        step->n_bytes--;
+    }
+}
+
 nr_status cli_ask(nr_session *session, const char *question, const nr_generation_options *options,
                   bool show, cli_answer *out, nr_error *err) {
     nr_step step = {0};
@@ -47,6 +56,7 @@ nr_status cli_ask(nr_session *session, const char *question, const nr_generation
     while (status == NR_STATUS_OK && !step.done) {
         status = nr_session_step(session, &step, err);
         if (status != NR_STATUS_OK) break;
+        skip_leading_blanks(&step, out);
         status = append(out, step.text, step.n_bytes, err);
         if (!show || step.n_bytes == 0) continue;
         fwrite(step.text, 1, step.n_bytes, stdout);

@@ -27,6 +27,7 @@ enum option_id {
     OPT_IMAGE,
     OPT_OUT,
     OPT_NO_SPECIAL,
+    OPT_PARSE_SPECIAL,
     OPT_TOKENS,
     OPT_RUNS
 };
@@ -49,6 +50,7 @@ static const struct option table[] = {{"model", required_argument, NULL, OPT_MOD
                                       {"image", required_argument, NULL, OPT_IMAGE},
                                       {"out", required_argument, NULL, OPT_OUT},
                                       {"no-special", no_argument, NULL, OPT_NO_SPECIAL},
+                                      {"parse-special", no_argument, NULL, OPT_PARSE_SPECIAL},
                                       {"tokens", required_argument, NULL, OPT_TOKENS},
                                       {"runs", required_argument, NULL, OPT_RUNS},
                                       {NULL, 0, NULL, 0}};
@@ -136,6 +138,7 @@ static bool apply(int id, const char *value, cli_options *o) {
     case OPT_IMAGE: o->image = value; return true;
     case OPT_OUT: o->out = value; return true;
     case OPT_NO_SPECIAL: o->no_special = true; return true;
+    case OPT_PARSE_SPECIAL: o->parse_special = true; return true;
     case OPT_TOKENS: return parse_int(id, value, 1, &o->n_tokens);
     case OPT_RUNS: return parse_int(id, value, 1, &o->n_runs);
     default: return false; /* getopt has said why */

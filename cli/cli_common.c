@@ -98,7 +98,8 @@ static bool is_model(const char *dir) {
 
 const char *cli_default_model(void) {
     static char dir[4096];
-    static const char *const places[] = {"../../models/reader", "../share/newsreader/models/reader"};
+    static const char *const places[] = {"../../models/reader",
+                                         "../share/newsreader/models/reader"};
     const char *named = getenv("NEWSREADER_MODEL");
     if (named && *named) return named;
     char program[4096];

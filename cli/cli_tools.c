@@ -88,7 +88,8 @@ int cmd_trace(const cli_options *options) {
     return status == NR_STATUS_OK ? CLI_OK : CLI_FAILED;
 }
 
-static int tokenize_line(nr_vocabulary *v, const char *line, size_t n_bytes, bool special) {
+static int tokenize_line(nr_vocabulary *v, const char *line, size_t n_bytes,
+                         const cli_options *options) {
     json_error_t parse_error;
     nr_error err;
     const int32_t *ids;
@@ -100,7 +101,8 @@ static int tokenize_line(nr_vocabulary *v, const char *line, size_t n_bytes, boo
         return CLI_FAILED;
     }
     nr_status status = nr_vocabulary_encode(v, json_string_value(text), json_string_length(text),
-                                            special, false, &ids, &n_ids, &err);
+                                            !options->no_special, options->parse_special, &ids,
+                                            &n_ids, &err);
     json_decref(text);
     if (status != NR_STATUS_OK) {
         cli_report(&err);
@@ -127,7 +129,7 @@ int cmd_tokenize(const cli_options *options) {
         return CLI_NO_MODEL;
     }
     while (code == CLI_OK && (n = getline(&line, &cap, stdin)) >= 0)
-        code = tokenize_line(v, line, (size_t)n, !options->no_special);
+        code = tokenize_line(v, line, (size_t)n, options);
     free(line);
     nr_vocabulary_close(v);
     return code;

@@ -8,7 +8,7 @@
 /* Ops. Kernels against the reference have no tolerance: their bits are equal. The gates below
  * hold the reference against doubles. */
 #define TOL_OPS_I8_LINEAR 5e-3 /* relative error against doubles, random weights with 10x spikes:
-                                  measured 3.5e-3, which is the spikes' share of the scale */
+                                  measured 2.1e-3 */
 #define TOL_OPS_NORM 2e-6       /* absolute, values to 30: measured 7.7e-7 */
 #define TOL_OPS_ATTENTION 3e-6  /* absolute, values to 10: measured 1.0e-6 */
 #define TOL_OPS_EXP_ULP 1.6     /* measured 1.494 at -86.65, where 2^-126 is passed on the way */
@@ -16,5 +16,12 @@
 #define TOL_OPS_GELU 2e-7       /* of max(1, |gelu|): measured 1.1e-7 */
 #define TOL_OPS_GELU_TAIL 5e-9  /* absolute below -4: measured 2.0e-9 */
 #define TOL_OPS_SIGMOID 3e-7    /* silu and quick_gelu, relative: measured 1.7e-7 */
+
+/* Whole models against transformers. */
+#define TOL_F32_STAGE 1e-4     /* any stage, relative: measured 6.4e-6 (llava-tiny, real_b) */
+#define TOL_INT8_COSINE 0.995  /* logits, every case: measured 0.99825 (llava-tiny, real_a) */
+/* What 32-wide blocks reach on llava-tiny, mean of its cases: tools/quant_study.py, scheme q8_0.
+ * Ours is 0.99934. */
+#define BLOCKS32_COSINE_LLAVA_TINY 0.96938
 
 #endif

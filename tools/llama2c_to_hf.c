@@ -81,7 +81,8 @@ static void lay_out(tensor_list *l, const char *format, int n_layers, int64_t ro
         tensor *t = &l->items[l->n++];
         const char *mark = strstr(format, "%d");
         if (mark)
-            snprintf(t->name, sizeof t->name, "%.*s%d%s", (int)(mark - format), format, i, mark + 2);
+            snprintf(t->name, sizeof t->name, "%.*s%d%s", (int)(mark - format), format, i,
+                     mark + 2);
         else
             snprintf(t->name, sizeof t->name, "%s", format);
         t->rows = rows;
@@ -232,7 +233,8 @@ static nr_status read_pieces(const char *path, int32_t n, pieces *p, nr_error *e
         p->items[i].id = i;
         NR_TRY_GOTO(read_piece(file, n_file, &at, &p->items[i], err));
         const char *text = p->items[i].text;
-        NR_FAIL_IF_GOTO(json_object_get(p->vocab, text), FORMAT, "piece %d: the same as another", i);
+        NR_FAIL_IF_GOTO(json_object_get(p->vocab, text), FORMAT, "piece %d: the same as another",
+                        i);
         NR_FAIL_IF_GOTO(json_object_set_new(p->vocab, text, json_integer(i)) != 0, FORMAT,
                         "piece %d: not UTF-8", i);
     }

@@ -44,10 +44,13 @@ typedef enum nr_activation {
  * An i8 linear keeps its outlier columns (input features whose size would ruin the token's scale)
  * in float: their codes are zero in `weights`, the activation there is left out of the token's
  * scale, and the product is added in the epilogue:
- *   xq[k]  = code of x[k] with scale sx = amax/127 over the columns that are not outliers
+ *   s      the spikes of the token: its 4 largest |x[k]| outside the outlier columns (quant.h),
+ *          kept in float likewise, against the weights that the codes stand for
+ *   xq[k]  = code of x[k] with scale sx = amax/127 over the columns that are neither
  *   acc    = sum_k xq[k] * wq[n][k]                      int32, exact
  *   y[n]   = float(acc) * (sx * scale[n])                or fma(float(acc), sx*scale[n], bias[n])
  *   y[n]   = fma(x[c_j], outlier_weights[j][n], y[n])    j = 0 .. n_outliers-1, in this order
+ *   y[n]   = fma(x[s_j], float(wq[n][s_j]) * scale[n], y[n])   j ascending by column
  *   y[n]   = activation(y[n])
  *   y[n]   = residual[n] + y[n]
  * f32 starts from the fma chain and adds bias by +, then activation and residual as above. */
@@ -112,13 +115,14 @@ typedef struct nr_backend_ops {
     void (*set_scratch)(nr_backend *be, void *scratch, size_t bytes);
 
     /* Write rows [row0, row0 + n_rows) of w->weights (and row_sum) from host rows [n_rows, n_in]:
-     * i8 codes or f32, as w->dtype says. row0 is a multiple of 16; n_rows too, or up to n_out. */
+     * i8 codes or f32, as w->dtype says. row0 is a multiple of 16; n_rows too, or up to n_out.
+     * Unlike the other ops: any number of threads at once, on disjoint rows. */
     void (*pack_rows)(nr_backend *be, nr_linear *w, int32_t row0, int32_t n_rows,
                       const void *host_rows);
 
     void (*linear)(nr_backend *be, const nr_linear_args *args);
     /* What the codes of x lose: r[k] = fma(-code, sx, x[k]) with code and sx as the linear takes
-     * them, 0 in its outlier columns. i8 only. r [m, n_in] without gaps; not x. */
+     * them, 0 in its outlier columns and spikes. i8 only. r [m, n_in] without gaps; not x. */
     void (*quantize_residual)(nr_backend *be, float *r, const float *x, int64_t ldx, int64_t m,
                               const nr_linear *linear);
     /* y = activation(y)                              [n] values */

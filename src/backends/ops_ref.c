@@ -51,6 +51,25 @@ static float sum_lanes(float lanes[LANES]) {
     return lanes[0];
 }
 
+/* Codes of a token with the linear's outlier columns and the token's own spikes left out; returns
+ * the scale. */
+static float quantize_token(int8_t *xq, const float *x, const nr_linear *w, nr_spikes *spikes) {
+    int32_t excluded[NR_LINEAR_OUTLIERS_MAX + NR_QUANT_SPIKES], n = 0, i_outlier = 0, i_spike = 0;
+    *spikes = nr_spikes_empty();
+    for (int32_t k = 0, j = 0; k < w->n_in; k++) {
+        if (j < w->n_outliers && w->outlier_columns[j] == k) j++;
+        else nr_spikes_add(spikes, fabsf(x[k]), k);
+    }
+    (void)nr_spikes_finish(spikes);
+    while (i_outlier < w->n_outliers || (i_spike < NR_QUANT_SPIKES && spikes->columns[i_spike] >= 0)) {
+        bool spike = i_spike < NR_QUANT_SPIKES && spikes->columns[i_spike] >= 0;
+        bool outlier = i_outlier < w->n_outliers;
+        if (spike && outlier) spike = spikes->columns[i_spike] < w->outlier_columns[i_outlier];
+        excluded[n++] = spike ? spikes->columns[i_spike++] : w->outlier_columns[i_outlier++];
+    }
+    return nr_quantize_row(xq, x, w->n_in, excluded, n);
+}
+
 static void linear_row_i8(const nr_linear_args *a, int64_t row, int8_t *xq) {
     const nr_linear *w = a->linear;
     const int8_t *codes = w->weights;
@@ -58,7 +77,8 @@ static void linear_row_i8(const nr_linear_args *a, int64_t row, int8_t *xq) {
     float *y = a->y + row * a->ldy;
     const float *residual = a->residual ? a->residual + row * a->ldy : NULL;
     int64_t n_out_padded = nr_panel_count(w->n_out) * NR_PANEL_ROWS;
-    float sx = nr_quantize_row(xq, x, w->n_in, w->outlier_columns, w->n_outliers);
+    nr_spikes spikes;
+    float sx = quantize_token(xq, x, w, &spikes);
     for (int32_t n = 0; n < w->n_out; n++) {
         int32_t acc = 0;
         for (int32_t k = 0; k < w->n_in; k++)
@@ -67,6 +87,10 @@ static void linear_row_i8(const nr_linear_args *a, int64_t row, int8_t *xq) {
         float sum = w->bias ? fmaf((float)acc, scale, w->bias[n]) : (float)acc * scale;
         for (int32_t j = 0; j < w->n_outliers; j++)
             sum = fmaf(x[w->outlier_columns[j]], w->outlier_weights[j * n_out_padded + n], sum);
+        for (int32_t j = 0; j < NR_QUANT_SPIKES && spikes.columns[j] >= 0; j++) {
+            int32_t k = spikes.columns[j];
+            sum = fmaf(x[k], (float)codes[nr_packed_i8_at(n, k, w->n_in)] * w->scale[n], sum);
+        }
         sum = vm_activate(sum, a->activation);
         y[n] = residual ? residual[n] + sum : sum;
     }
@@ -103,8 +127,11 @@ static void ref_quantize_residual(nr_backend *be, float *r, const float *x, int6
     int8_t *xq = (int8_t *)ref->scratch;
     NR_ASSERT(w->dtype == NR_DTYPE_I8 && ref->scratch_bytes >= (size_t)w->n_in);
     for (int64_t row = 0; row < m; row++, x += ldx, r += w->n_in) {
-        float sx = nr_quantize_row(xq, x, w->n_in, w->outlier_columns, w->n_outliers);
+        nr_spikes spikes;
+        float sx = quantize_token(xq, x, w, &spikes);
         for (int32_t k = 0; k < w->n_in; k++) r[k] = fmaf(-(float)xq[k], sx, x[k]);
+        for (int32_t j = 0; j < NR_QUANT_SPIKES && spikes.columns[j] >= 0; j++)
+            r[spikes.columns[j]] = 0.0f;
         for (int32_t j = 0; j < w->n_outliers; j++) r[w->outlier_columns[j]] = 0.0f;
     }
 }

@@ -9,7 +9,7 @@
 #include "nr_base.h"
 
 void *nr_malloc(size_t bytes);                   /* NULL when refused; bytes may be 0 */
-void *nr_calloc(size_t count, size_t item_bytes); /* zeroed; NULL when refused or count*item wraps */
+void *nr_calloc(size_t count, size_t item_bytes); /* zeroed; NULL if refused or it wraps */
 void *nr_realloc(void *owned, size_t bytes);     /* owned stays valid when NULL is returned */
 void nr_free(void *owned);                       /* accepts NULL */
 

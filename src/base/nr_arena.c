@@ -30,7 +30,7 @@ nr_arena nr_arena_within(void *block, size_t bytes) {
 }
 
 nr_status nr_arena_alloc(nr_arena *a, bool huge_pages, const char *what, nr_error *err) {
-    NR_ASSERT(!a->base);
+    NR_ASSERT(!a->base && !a->borrowed);
     NR_FAIL_IF(a->overflow, LIMIT, "%s: planned size does not fit 64 bits", what);
     size_t bytes = NR_MAX(a->used, (size_t)1);
     a->base = nr_map_pages(bytes, huge_pages);

@@ -37,7 +37,7 @@ nr_status nr_arena_alloc(nr_arena *a, bool huge_pages, const char *what, nr_erro
 void *nr_arena_take(nr_arena *a, size_t count, size_t item_bytes);
 
 /* A sub-arena over a block of another arena, or a measuring one where block is NULL. Several may
- * share one block when their lifetimes do not overlap: measure each, take the largest, carve each. */
+ * share one block when their lifetimes are apart: measure each, take the largest, carve each. */
 nr_arena nr_arena_within(void *block, size_t bytes);
 
 void nr_arena_free(nr_arena *a); /* accepts an arena that was never allocated; leaves it empty */

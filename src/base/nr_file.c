@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define IO_CHUNK_BYTES ((size_t)64 << 20) /* one system call's share; the kernel caps at 2 GiB */
+#define TEMP_NAMES_MAX 100
 
 nr_status nr_file_open(const char *path, nr_file *out, nr_error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -60,7 +61,7 @@ nr_status nr_file_read_all(const char *path, size_t bytes_max, char **out, size_
     char *text = NULL;
     NR_FAIL_IF_GOTO(f.size > bytes_max, LIMIT, "%s: %llu bytes, at most %zu are read", path,
                     (unsigned long long)f.size, bytes_max);
-    text = nr_malloc((size_t)f.size + 1);
+    text = f.size < SIZE_MAX ? nr_malloc((size_t)f.size + 1) : NULL;
     NR_FAIL_IF_GOTO(!text, NO_MEMORY, "%s: %llu bytes", path, (unsigned long long)f.size);
     status = nr_file_read_at(&f, 0, text, (size_t)f.size, err);
     if (status != NR_STATUS_OK) {
@@ -83,27 +84,36 @@ bool nr_file_exists(const char *path) {
 
 nr_status nr_path_join(char *dst, size_t cap, const char *dir, const char *name, nr_error *err) {
     int n = snprintf(dst, cap, "%s/%s", dir, name);
-    NR_FAIL_IF(n < 0 || (size_t)n >= cap, LIMIT, "path of %d bytes, at most %zu", n, cap - 1);
+    NR_FAIL_IF(n < 0 || (size_t)n >= cap, LIMIT, "path of %d bytes, expected fewer than %zu", n,
+               cap);
     return NR_STATUS_OK;
 }
 
 nr_status nr_file_writer_open(nr_file_writer *w, const char *path, nr_error *err) {
     w->fd = -1;
     int n = snprintf(w->path, sizeof w->path, "%s", path);
-    int t = snprintf(w->temp_path, sizeof w->temp_path, "%s.tmp-%ld", path, (long)getpid());
-    NR_FAIL_IF(n < 0 || t < 0 || (size_t)t >= sizeof w->temp_path, LIMIT,
-               "path of %d bytes is too long", n);
-    w->fd = open(w->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    NR_FAIL_IF(w->fd < 0, IO, "%s: cannot create: %s", w->temp_path, strerror(errno));
-    return NR_STATUS_OK;
+    /* A killed process leaves its temporary file, and process ids come again: try other names. */
+    for (int i = 0; i < TEMP_NAMES_MAX; i++) {
+        int t =
+            snprintf(w->temp_path, sizeof w->temp_path, "%s.tmp-%ld-%d", path, (long)getpid(), i);
+        NR_FAIL_IF(n < 0 || t < 0 || (size_t)t >= sizeof w->temp_path, LIMIT,
+                   "path of %d bytes, at most %zu with the temporary name's end", n,
+                   sizeof w->temp_path - 1);
+        w->fd = open(w->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (w->fd >= 0) return NR_STATUS_OK;
+        if (errno != EEXIST) break;
+    }
+    NR_FAIL(IO, "%s: cannot create: %s", w->temp_path, strerror(errno));
 }
 
 nr_status nr_file_writer_put(nr_file_writer *w, const void *src, size_t bytes, nr_error *err) {
+    NR_ASSERT(w->fd >= 0);
     const uint8_t *p = src;
     while (bytes > 0) {
         ssize_t n = write(w->fd, p, NR_MIN(bytes, IO_CHUNK_BYTES));
         if (n < 0 && errno == EINTR) continue;
-        NR_FAIL_IF(n < 0, IO, "%s: write: %s", w->temp_path, strerror(errno));
+        NR_FAIL_IF(n <= 0, IO, "%s: write: %s", w->temp_path,
+                   n < 0 ? strerror(errno) : "nothing was written");
         p += n;
         bytes -= (size_t)n;
     }
@@ -123,6 +133,7 @@ static void sync_folder_of(const char *path) {
 }
 
 nr_status nr_file_writer_commit(nr_file_writer *w, nr_error *err) {
+    NR_ASSERT(w->fd >= 0);
     int sync_failed = fsync(w->fd);
     int sync_errno = errno;
     int close_failed = close(w->fd);

@@ -34,7 +34,7 @@ bool nr_file_exists(const char *path);
 nr_status nr_path_join(char *dst, size_t cap, const char *dir, const char *name, nr_error *err);
 
 /* A file that appears under its name only when complete: written to a temporary name in the same
- * folder, fsynced, renamed, folder fsynced. nr_file_writer_abort (or a failed commit) unlinks it. */
+ * folder, fsynced, renamed, folder fsynced. nr_file_writer_abort or a failed commit unlinks it. */
 typedef struct nr_file_writer {
     int fd; /* owns; -1 when closed */
     char path[4096], temp_path[4096];

@@ -12,6 +12,7 @@
 #define NR_IMAGE_SIDE_MAX 16384u         /* longest side in pixels */
 #define NR_IMAGE_ASPECT_MAX 200u         /* long:short side; beyond it nothing is legible */
 #define NR_JPEG_SCANS_MAX 500            /* progressive scans: an 80,000-scan file is a bomb */
+#define NR_JPEG_SCAN_PIXELS_MAX 1600000000u /* scans * pixels: 32 scans of 50 M pixels, 1.3 s */
 
 /* Text formats. */
 #define NR_JSON_BYTES_MAX (64u << 20)    /* tokenizer.json of 128k entries is 9 MB */
@@ -20,7 +21,7 @@
 #define NR_JSON_TOKEN_BYTES_MAX (8u << 20) /* one string; tokenizers' character maps reach 0.4 MB */
 #define NR_CONFIG_BYTES_MAX (4u << 20)   /* config.json and the like: the largest seen is 60 KB */
 #define NR_CHAT_TEMPLATE_BYTES_MAX (256u << 10) /* the largest seen is 12 KB */
-#define NR_SAFETENSORS_HEADER_MAX (32u << 20) /* 65,536 tensors of long names; the format says 100 MB */
+#define NR_SAFETENSORS_HEADER_MAX (32u << 20) /* 65,536 long names; the format: 100 MB */
 #define NR_SAFETENSORS_TENSORS_MAX 65536 /* a 7B LLaVA has 686 */
 #define NR_SHARDS_MAX 1024               /* files of one checkpoint */
 #define NR_TENSOR_DIMS_MAX 8

@@ -11,12 +11,14 @@
 #include "newsreader_types.h"
 #include "nr_base.h"
 
-/* Fill *err (if not NULL) with the first cause and return status. */
+/* Fill *err (if not NULL) with the first cause and return status. The message is made UTF-8 on one
+ * line: control characters and stray bytes, which come from names in files, become '?'. */
 nr_status nr_error_set(nr_error *err, nr_status status, const char *file, int line, const char *fmt,
                        ...) NR_PRINTF(5, 6);
 
 /* Put "context: " before the message of a failure that is being forwarded: which file, which
- * tensor. The first cause keeps its place. Returns err's status, or `status` when err is NULL. */
+ * tensor. The first cause keeps its place, and at least half of the message when both are long (of
+ * the prefix, the end is kept). Returns `status`. */
 nr_status nr_error_prefix(nr_error *err, nr_status status, const char *fmt, ...) NR_PRINTF(3, 4);
 
 #define NR_FAIL(code, ...)                                                                         \

@@ -58,7 +58,8 @@ nr_status nr_blueprint_open(const char *model_dir, const nr_engine_options *opti
         .context = options->context_tokens,
         .rows_max = options->prefill_rows,
         .all_layers = options->all_layers};
-    NR_TRY_GOTO(desc->create(&out->config, &model_options, &out->model, err));
+    status = desc->create(&out->config, &model_options, &out->model, err);
+    if (status != NR_STATUS_OK) nr_error_prefix(err, status, "%s", model_dir);
 done:
     if (status != NR_STATUS_OK) nr_blueprint_close(out);
     return status;

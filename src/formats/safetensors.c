@@ -51,25 +51,28 @@ static nr_status read_type(const nr_json_at *at, nr_safetensor *t, int *bits, nr
             nr_json_printable(shown, sizeof shown, name));
 }
 
-/* Shape, and the bytes it takes. */
+/* Shape, and the bytes it takes. An empty tensor's other sizes must fit together as well: whoever
+ * multiplies some of them must not overflow. */
 static nr_status read_shape(const nr_json_at *at, nr_safetensor *t, int bits, uint64_t *bytes,
                             nr_error *err) {
     nr_json_at list;
     NR_FAIL_IF(!nr_json_has(at, "shape"), FORMAT, "%s: no shape", at->where);
     NR_TRY(nr_json_list(at, "shape", NR_TENSOR_DIMS_MAX, &list, &t->n_dims, err));
     size_t n = 1, n_bits;
+    bool empty = false;
     for (int i = 0; i < t->n_dims; i++) {
         nr_json_at item = nr_json_item(&list, i);
         NR_TRY(nr_json_need_i64(&item, "", 0, INT64_MAX, &t->dims[i], err));
-        NR_FAIL_IF(!nr_mul_size(n, (size_t)t->dims[i], &n), LIMIT,
+        empty = empty || t->dims[i] == 0;
+        NR_FAIL_IF(!nr_mul_size(n, (size_t)NR_MAX(t->dims[i], 1), &n), LIMIT,
                    "%s: the number of elements does not fit 64 bits", list.where);
     }
     NR_FAIL_IF(!nr_mul_size(n, (size_t)bits, &n_bits), LIMIT,
                "%s: the number of bytes does not fit 64 bits", list.where);
-    NR_FAIL_IF(n_bits % 8 != 0, FORMAT, "%s: %zu bits of %s are no whole bytes", list.where, n_bits,
-               t->dtype_name);
-    t->n_elements = (int64_t)n; /* fits: n_bits >= 4 n */
-    *bytes = n_bits / 8;
+    NR_FAIL_IF(!empty && n_bits % 8 != 0, FORMAT, "%s: %zu bits of %s are no whole bytes",
+               list.where, n_bits, t->dtype_name);
+    t->n_elements = empty ? 0 : (int64_t)n; /* fits: n_bits >= 4 n */
+    *bytes = empty ? 0 : n_bits / 8;
     return NR_STATUS_OK;
 }
 

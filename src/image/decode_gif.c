@@ -40,8 +40,11 @@ static int on_read(GifFileType *gif, GifByteType *dst, int n) {
     return (int)count;
 }
 
+/* giflib 5.2.1 says "no screen descriptor" too when it has no memory for the global palette. */
 static nr_status raise(const gif_state *s, int code, nr_error *err) {
-    NR_FAIL_IF(code == D_GIF_ERR_NOT_ENOUGH_MEM, NO_MEMORY, "GIF: no memory in the decoder");
+    bool no_memory = code == D_GIF_ERR_NOT_ENOUGH_MEM ||
+                     (code == D_GIF_ERR_NO_SCRN_DSCR && !s->truncated);
+    NR_FAIL_IF(no_memory, NO_MEMORY, "GIF: no memory in the decoder");
     NR_FAIL_IF(s->truncated, FORMAT, "GIF: file ends at byte %zu, expected more data",
                s->job->n_bytes);
     const char *text = GifErrorString(code);
@@ -115,7 +118,7 @@ static void fill_background(gif_state *s) {
 }
 
 static nr_status read_pixels(gif_state *s, nr_error *err) {
-    /* Interlaced files send every 8th line, every 8th from 4, every 4th from 2, every 2nd from 1. */
+    /* Interlaced files send every 8th line, then every 8th from 4, 4th from 2, 2nd from 1. */
     static const int32_t first[] = {0, 4, 2, 1}, step[] = {8, 8, 4, 2};
     const GifImageDesc *frame = &s->gif->Image;
     nr_image *image = &s->job->image;

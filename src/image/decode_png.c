@@ -88,7 +88,7 @@ static nr_status read_header(png_state *s, nr_error *err) {
     png_set_keep_unknown_chunks(s->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_set_keep_unknown_chunks(s->png, PNG_HANDLE_CHUNK_AS_DEFAULT, exif_name, 1);
     png_set_chunk_malloc_max(s->png, CHUNK_BYTES_MAX);
-    png_set_user_limits(s->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* ours come with a better text */
+    png_set_user_limits(s->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* ours say more */
     png_read_info(s->png, s->info);
     take_orientation(s);
     return nr_decode_take_size(s->job, "PNG", png_get_image_width(s->png, s->info),

@@ -4,12 +4,18 @@
  * animation on its (black) canvas. The frame is decoded straight into the picture as RGB, which
  * drops alpha without blending. The demuxer wants the whole file, so truncation shows before any
  * pixel is decoded.
+ *
+ * libwebp 1.2.4 can crash when its own malloc fails in a lossless file (seen by failing each one),
+ * and it has no hook for them. So the memory it will want is asked for and given back first: a
+ * process near its limit gets an error here. What is left is for the sandbox around it.
  */
-#include <string.h>
 #include <webp/decode.h>
 #include <webp/demux.h>
 
 #include "decode_internal.h"
+#include "nr_alloc.h"
+
+#define WORK_BYTES ((size_t)4 << 20) /* tables and rows beside the pixels */
 
 static nr_status raise_demux(const nr_decode_job *job, WebPDemuxState state, nr_error *err) {
     NR_FAIL_IF(state == WEBP_DEMUX_PARSING_HEADER || state == WEBP_DEMUX_PARSED_HEADER, FORMAT,
@@ -19,6 +25,7 @@ static nr_status raise_demux(const nr_decode_job *job, WebPDemuxState state, nr_
 
 static nr_status raise_decode(VP8StatusCode code, nr_error *err) {
     switch (code) {
+    case VP8_STATUS_USER_ABORT: /* no hook of ours can abort: its row buffers were refused */
     case VP8_STATUS_OUT_OF_MEMORY: NR_FAIL(NO_MEMORY, "WebP: no memory in the decoder");
     case VP8_STATUS_UNSUPPORTED_FEATURE: NR_FAIL(UNSUPPORTED, "WebP: unsupported feature");
     case VP8_STATUS_SUSPENDED:
@@ -35,6 +42,16 @@ static void take_orientation(nr_decode_job *job, const WebPDemuxer *demux) {
     }
 }
 
+/* Would four bytes a pixel and the tables be there? */
+static nr_status check_memory(const WebPIterator *frame, nr_error *err) {
+    size_t bytes = (size_t)frame->width * (size_t)frame->height * 4 + WORK_BYTES;
+    void *block = nr_malloc(bytes);
+    NR_FAIL_IF(!block, NO_MEMORY, "WebP: no memory for %zu bytes of a %dx%d frame", bytes,
+               frame->width, frame->height);
+    nr_free(block);
+    return NR_STATUS_OK;
+}
+
 static nr_status decode_frame(nr_decode_job *job, const WebPIterator *frame, nr_error *err) {
     nr_image *image = &job->image;
     int32_t width = job->info.width, height = job->info.height;
@@ -46,6 +63,7 @@ static nr_status decode_frame(nr_decode_job *job, const WebPIterator *frame, nr_
     WebPDecoderConfig config;
     NR_FAIL_IF(!WebPInitDecoderConfig(&config), INTERNAL, "WebP: libwebp of another version");
     NR_TRY(nr_image_create(job->limits, width, height, image, err));
+    NR_TRY(check_memory(frame, err));
     size_t row_bytes = (size_t)width * 3;
     size_t first = (size_t)frame->y_offset * row_bytes + (size_t)frame->x_offset * 3;
     config.output.colorspace = MODE_RGB;

@@ -53,7 +53,7 @@ nr_status nr_image_create(const nr_image_limits *limits, int32_t width, int32_t 
 
 nr_status nr_image_from_rgb(const uint8_t *rgb, int32_t width, int32_t height, size_t row_bytes,
                             nr_image *out, nr_error *err) {
-    nr_image image;
+    nr_image image = {0};
     NR_FAIL_IF(!rgb, ARG, "image: no pixels");
     NR_TRY(nr_image_create(NULL, width, height, &image, err));
     size_t packed = (size_t)width * 3;

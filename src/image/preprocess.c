@@ -113,8 +113,8 @@ static size_t pixels_bytes(const nr_preprocess_settings *s) {
 
 nr_status nr_preprocess_scratch_bytes(const nr_preprocess_settings *settings, int32_t src_width,
                                       int32_t src_height, size_t *out_bytes, nr_error *err) {
-    nr_resize_spec spec;
-    size_t bytes;
+    nr_resize_spec spec = {0};
+    size_t bytes = 0;
     NR_TRY(plan(settings, src_width, src_height, &spec, err));
     NR_TRY(nr_resize_scratch_bytes(&spec, &bytes, err));
     NR_FAIL_IF(!nr_add_size(bytes, pixels_bytes(settings), &bytes), LIMIT,
@@ -128,9 +128,9 @@ nr_status nr_preprocess_scratch_bytes(const nr_preprocess_settings *settings, in
  * canvas row is added because the largest square has no padding of its own. */
 nr_status nr_preprocess_scratch_bytes_max(const nr_preprocess_settings *settings,
                                           size_t *out_bytes, nr_error *err) {
-    nr_resize_spec spec;
+    nr_resize_spec spec = {0};
     const int32_t side_max = (int32_t)NR_IMAGE_SIDE_MAX;
-    size_t bytes;
+    size_t bytes = 0;
     NR_TRY(plan(settings, side_max, side_max, &spec, err));
     if (settings->fit == NR_IMAGE_FIT_PAD) spec.src_width = spec.src_height = 1;
     NR_TRY(nr_resize_scratch_bytes(&spec, &bytes, err));
@@ -153,8 +153,8 @@ static void fill_table(float table[256], double factor, double mean, double std)
 nr_status nr_preprocess_run(const nr_preprocess_settings *settings, const nr_image *image,
                             float *restrict pixels, void *scratch, size_t scratch_bytes,
                             nr_error *err) {
-    nr_resize_spec spec;
-    size_t needed;
+    nr_resize_spec spec = {0};
+    size_t needed = 0;
     NR_FAIL_IF(!image || !image->rgb || !pixels, ARG, "preprocess: no picture or no output");
     NR_TRY(plan(settings, image->width, image->height, &spec, err));
     NR_TRY(nr_preprocess_scratch_bytes(settings, image->width, image->height, &needed, err));

@@ -47,7 +47,7 @@ typedef struct nr_model_info {
     int32_t n_image_tokens; /* rows encode_image writes; 0: text only */
     int32_t image_token_id; /* -1: text only */
     int64_t op_rows_max, op_n_in_max, op_keys_max; /* largest shapes its ops are called with */
-    nr_preprocess_settings preprocess; /* the checkpoint's own route from pixels to input; vision only */
+    nr_preprocess_settings preprocess; /* the checkpoint's own route; vision only */
 } nr_model_info;
 
 /* Memory of one sequence. */

@@ -146,7 +146,8 @@ nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64
     NR_TRY(nr_load_find(l, name, &w, err));
     bool fits = w->n_dims == n_dims;
     for (int i = 0; fits && i < n_dims; i++) fits = w->dims[i] == dims[i];
-    NR_FAIL_IF(!fits, SHAPE, "tensor \"%s\": %d dims of %lld values, expected %d dims, the first %lld",
+    NR_FAIL_IF(!fits, SHAPE,
+               "tensor \"%s\": %d dims of %lld values, expected %d dims, the first %lld",
                name, w->n_dims, (long long)w->n_elements, n_dims, (long long)dims[0]);
     if (l->mode == NR_LOAD_DECLARE)
         return nr_safetensors_writer_add(l->writer, name, w->dtype, n_dims, dims, err);
@@ -183,21 +184,30 @@ void nr_linear_carve(nr_linear *w, nr_arena *a, nr_dtype dtype, int32_t n_out, i
     if (has_bias) w->bias = nr_arena_take(a, rows, sizeof(float));
 }
 
-static nr_status declare_part(nr_loader *l, const nr_weight *w, int32_t rows, int32_t n_in,
-                              int32_t n_outliers, bool keep, nr_error *err) {
-    if (keep) return nr_safetensors_writer_add(l->writer, w->name, w->dtype, w->n_dims, w->dims, err);
-    char name[NR_LOAD_NAME_MAX + 32];
-    NR_TRY(nr_safetensors_writer_add(l->writer, w->name, NR_DTYPE_I8, 2, (int64_t[]){rows, n_in},
-                                     err));
-    snprintf(name, sizeof name, "%s_scale", w->name);
-    NR_TRY(nr_safetensors_writer_add(l->writer, name, NR_DTYPE_F32, 2, (int64_t[]){rows, 1}, err));
-    if (n_outliers == 0) return NR_STATUS_OK;
-    snprintf(name, sizeof name, "%s_outlier_columns", w->name);
-    NR_TRY(nr_safetensors_writer_add(l->writer, name, NR_DTYPE_I32, 1, (int64_t[]){n_outliers},
-                                     err));
-    snprintf(name, sizeof name, "%s_outliers", w->name);
-    return nr_safetensors_writer_add(l->writer, name, NR_DTYPE_F32, 2,
-                                     (int64_t[]){rows, n_outliers}, err);
+/* "NAMEsuffix" of a declared tensor. */
+static nr_status declare(nr_loader *l, const char *name, const char *suffix, nr_dtype dtype,
+                         int64_t rows, int64_t cols, nr_error *err) {
+    char full[NR_LOAD_NAME_MAX + 32];
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    return nr_safetensors_writer_add(l->writer, full, dtype, cols ? 2 : 1, (int64_t[]){rows, cols},
+                                     err);
+}
+
+static nr_status declare_part(nr_loader *l, const nr_row_source *rows, const nr_weight_part *part,
+                              bool keep, nr_error *err) {
+    const nr_weight *w = part->weight;
+    int64_t n = part->n_rows;
+    if (rows->low_digit) {
+        NR_TRY(declare(l, w->name, "_low", NR_DTYPE_I8, n, rows->n_in, err));
+        return declare(l, w->name, "_low_scale", NR_DTYPE_F32, n, 1, err);
+    }
+    if (keep)
+        return nr_safetensors_writer_add(l->writer, w->name, w->dtype, w->n_dims, w->dims, err);
+    NR_TRY(declare(l, w->name, "", NR_DTYPE_I8, n, rows->n_in, err));
+    NR_TRY(declare(l, w->name, "_scale", NR_DTYPE_F32, n, 1, err));
+    if (rows->n_outliers == 0) return NR_STATUS_OK;
+    NR_TRY(declare(l, w->name, "_outlier_columns", NR_DTYPE_I32, rows->n_outliers, 0, err));
+    return declare(l, w->name, "_outliers", NR_DTYPE_F32, n, rows->n_outliers, err);
 }
 
 typedef struct batch {
@@ -258,7 +268,7 @@ static nr_status write_part_tail(nr_loader *l, const nr_row_source *rows,
     size_t n = (size_t)rows->n_outliers;
     NR_TRY(nr_safetensors_writer_put(l->writer, l->scale + part->row0,
                                      (size_t)part->n_rows * sizeof(float), err));
-    if (n == 0) return NR_STATUS_OK;
+    if (n == 0 || rows->low_digit) return NR_STATUS_OK;
     NR_TRY(nr_safetensors_writer_put(l->writer, rows->columns, n * sizeof(int32_t), err));
     for (int32_t r = 0; r < part->n_rows; r++) {
         float row[NR_LINEAR_OUTLIERS_MAX];
@@ -309,25 +319,35 @@ static nr_status load_biases(nr_loader *l, nr_linear *w, const nr_linear_source 
     return NR_STATUS_OK;
 }
 
-nr_status nr_load_linear(nr_loader *l, nr_linear *w, const nr_linear_source *source,
-                         nr_error *err) {
+/* One digit of the stacked rows, in whatever the loader's mode makes of it. keep: its source stays
+ * as it is in a quantised folder. */
+static nr_status load_digit(nr_loader *l, nr_linear *w, const nr_linear_source *source,
+                            bool low_digit, nr_error *err) {
     nr_row_source rows;
-    nr_dtype dtype = l->mode == NR_LOAD_PACK ? w->dtype : NR_DTYPE_I8;
-    int32_t n_outliers = source->gamma ? nr_outlier_count(w->n_in) : 0;
-    if (l->mode == NR_LOAD_PACK && w->dtype == NR_DTYPE_I8) n_outliers = w->n_outliers;
-    NR_TRY(nr_row_source_bind(&rows, l, source, dtype, w->n_out, w->n_in, n_outliers, err));
+    bool keep = source->keep && !low_digit;
+    if (source->keep && low_digit && l->mode != NR_LOAD_PACK) return NR_STATUS_OK;
+    NR_TRY(nr_row_source_bind(&rows, l, source, w, low_digit, err));
     if (l->mode == NR_LOAD_DECLARE) {
         for (int i = 0; i < rows.n_parts; i++)
-            NR_TRY(declare_part(l, rows.parts[i].weight, rows.parts[i].n_rows, w->n_in,
-                                rows.n_outliers, source->keep, err));
+            NR_TRY(declare_part(l, &rows, &rows.parts[i], keep, err));
     } else if (l->mode == NR_LOAD_WRITE) {
-        NR_TRY(write_linear(l, &rows, source->keep, err));
+        NR_TRY(write_linear(l, &rows, keep, err));
     } else {
         NR_TRY(run_rows(l, &rows, w, 0, w->n_out, err));
         upload_sides(l, w, &rows);
     }
-    if (l->mode != NR_LOAD_DECLARE)
-        for (int i = 0; i < rows.n_parts; i++)
-            NR_TRY(report(l, rows.parts[i].weight->bytes, err));
+    for (int i = 0; i < rows.n_parts && l->mode != NR_LOAD_DECLARE && !low_digit; i++)
+        NR_TRY(report(l, rows.parts[i].weight->bytes, err));
+    return NR_STATUS_OK;
+}
+
+nr_status nr_load_linear(nr_loader *l, nr_linear *w, const nr_linear_source *source,
+                         nr_error *err) {
+    NR_TRY(load_digit(l, w, source, false, err));
     return load_biases(l, w, source, err);
+}
+
+nr_status nr_load_low_digit(nr_loader *l, nr_linear *w, const nr_linear_source *source,
+                            nr_error *err) {
+    return load_digit(l, w, source, true, err);
 }

@@ -14,7 +14,8 @@
  *   X.weight_scale            F32 [n_out, 1]        compressed-tensors' channel scale
  *   X.weight_outlier_columns  I32 [n]               ours: columns kept in float
  *   X.weight_outliers         F32 [n_out, n]        ours: their values
- * Other engines read the first two; we zero the outlier columns' codes and use the last two.
+ *   X.weight_low, _low_scale  I8, F32               ours: second digit of wide linears
+ * Other engines read the first two; we zero the outlier columns' codes and use the others.
  */
 #ifndef NR_WEIGHT_LOADER_H
 #define NR_WEIGHT_LOADER_H
@@ -86,6 +87,11 @@ void nr_linear_carve(nr_linear *w, nr_arena *a, nr_dtype dtype, int32_t n_out, i
                      bool has_bias, bool gamma_fed);
 nr_status nr_load_linear(nr_loader *l, nr_linear *w, const nr_linear_source *source,
                          nr_error *err);
+
+/* The second digit of the same source: codes of what the first digit's codes leave over, without
+ * bias and outlier columns (wide_linear.h). A quantised checkpoint without it gives zeros. */
+nr_status nr_load_low_digit(nr_loader *l, nr_linear *w, const nr_linear_source *source,
+                            nr_error *err);
 
 /* printf into a name buffer of NR_LOAD_NAME_MAX bytes; returns buf. */
 const char *nr_load_name(char *buf, const char *fmt, ...) NR_PRINTF(2, 3);

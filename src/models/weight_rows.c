@@ -7,6 +7,7 @@
 
 #include "nr_limits.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,9 +47,19 @@ static nr_status bind_quantised(nr_row_source *rows, nr_weight_part *part, nr_er
                "tensor \"%s\": %lld values, expected one a row: %d", name,
                (long long)scale->n_elements, part->n_rows);
     NR_TRY(nr_weights_read_f32(l->weights, scale, 0, part->n_rows, l->scale + part->row0, err));
+    snprintf(name, sizeof name, "%s_low", part->weight->name);
+    if (rows->dtype == NR_DTYPE_F32 && nr_weights_find(l->weights, name)) {
+        NR_TRY(nr_load_find(l, name, &part->low, err));
+        NR_TRY(check_shape(part->low, part->n_rows, rows->n_in, false, err));
+        snprintf(name, sizeof name, "%s_low_scale", part->weight->name);
+        NR_TRY(nr_load_find(l, name, &part->low_scale, err));
+        NR_FAIL_IF(part->low->dtype != NR_DTYPE_I8 || part->low_scale->n_elements != part->n_rows,
+                   SHAPE, "tensor \"%s\": not one value for each of %d rows of I8", name,
+                   part->n_rows);
+    }
     snprintf(name, sizeof name, "%s_outlier_columns", part->weight->name);
     columns = nr_weights_find(l->weights, name);
-    if (!columns || rows->n_outliers == 0) return NR_STATUS_OK;
+    if (!columns || rows->n_outliers == 0 || rows->low_digit) return NR_STATUS_OK;
     int32_t found[NR_LINEAR_OUTLIERS_MAX];
     NR_FAIL_IF(columns->dtype != NR_DTYPE_I32 || columns->n_elements != rows->n_outliers, SHAPE,
                "tensor \"%s\": %lld values, expected %d of type I32", name,
@@ -66,30 +77,82 @@ static nr_status bind_quantised(nr_row_source *rows, nr_weight_part *part, nr_er
     return NR_STATUS_OK;
 }
 
+/* A second digit lies beside the first in a quantised checkpoint: X.weight_low. */
+static nr_status bind_low(nr_row_source *rows, nr_weight_part *part, int32_t n_in, nr_error *err) {
+    nr_loader *l = rows->loader;
+    char name[NR_LOAD_NAME_MAX + 32];
+    snprintf(name, sizeof name, "%s_low", part->weight->name);
+    part->weight = NULL;
+    for (int32_t r = 0; r < part->n_rows; r++) l->scale[part->row0 + r] = 1.0f;
+    if (!nr_weights_find(l->weights, name)) return NR_STATUS_OK;
+    NR_TRY(nr_load_find(l, name, &part->weight, err));
+    NR_TRY(check_shape(part->weight, part->n_rows, n_in, false, err));
+    NR_FAIL_IF(part->weight->dtype != NR_DTYPE_I8, SHAPE, "tensor \"%s\": expected type I8", name);
+    return bind_quantised(rows, part, err);
+}
+
+static nr_status bind_part(nr_row_source *rows, const nr_linear_source *source, int i, int32_t row0,
+                           nr_error *err) {
+    nr_weight_part *part = &rows->parts[i];
+    *part = (nr_weight_part){.row0 = row0, .n_rows = source->rows[i]};
+    NR_TRY(nr_load_find(rows->loader, source->weight[i], &part->weight, err));
+    NR_TRY(check_shape(part->weight, part->n_rows, rows->n_in, source->flatten, err));
+    if (part->weight->dtype != NR_DTYPE_I8) return NR_STATUS_OK;
+    return rows->low_digit ? bind_low(rows, part, rows->n_in, err)
+                           : bind_quantised(rows, part, err);
+}
+
 nr_status nr_row_source_bind(nr_row_source *rows, nr_loader *l, const nr_linear_source *source,
-                             nr_dtype dtype, int32_t n_out, int32_t n_in, int32_t n_outliers,
-                             nr_error *err) {
+                             const nr_linear *shape, bool low_digit, nr_error *err) {
+    bool packing = l->mode == NR_LOAD_PACK;
     *rows = (nr_row_source){.loader = l,
-                            .dtype = dtype,
-                            .n_out = n_out,
-                            .n_in = n_in,
+                            .dtype = packing ? shape->dtype : NR_DTYPE_I8,
+                            .n_out = shape->n_out,
+                            .n_in = shape->n_in,
                             .n_parts = source->n_parts,
-                            .n_outliers = source->gamma ? n_outliers : 0,
-                            .zero_outliers = l->mode == NR_LOAD_PACK};
-    NR_ASSERT(!(n_outliers > 0 && !source->gamma && l->mode == NR_LOAD_PACK));
-    if (rows->n_outliers > 0)
-        nr_outlier_columns(source->gamma, n_in, rows->n_outliers, rows->columns);
+                            .low_digit = low_digit,
+                            .zero_outliers = packing};
+    /* An f32 linear has no outlier columns of its own, but a quantised file may hold their exact
+     * values. */
+    if (source->gamma) {
+        rows->n_outliers = nr_outlier_count(shape->n_in);
+        nr_outlier_columns(source->gamma, shape->n_in, rows->n_outliers, rows->columns);
+    }
     int32_t row = 0;
     for (int i = 0; i < source->n_parts; i++) {
-        nr_weight_part *part = &rows->parts[i];
-        *part = (nr_weight_part){.row0 = row, .n_rows = source->rows[i]};
-        NR_TRY(nr_load_find(l, source->weight[i], &part->weight, err));
-        NR_TRY(check_shape(part->weight, part->n_rows, n_in, source->flatten, err));
-        if (part->weight->dtype == NR_DTYPE_I8) NR_TRY(bind_quantised(rows, part, err));
-        row += part->n_rows;
+        NR_TRY(bind_part(rows, source, i, row, err));
+        row += source->rows[i];
     }
-    NR_ASSERT(row == n_out);
+    NR_ASSERT(row == shape->n_out);
     return NR_STATUS_OK;
+}
+
+/* What the codes leave of f32 rows, quantised again; nothing is left of outlier columns. */
+static void next_digit(const nr_row_source *rows, int32_t row0, int32_t n, float *f32,
+                       int8_t *codes) {
+    nr_loader *l = rows->loader;
+    int64_t n_in = rows->n_in;
+    for (int32_t r = 0; r < n; r++) {
+        float *x = f32 + r * n_in, scale = l->scale[row0 + r];
+        int8_t *q = codes + r * n_in;
+        for (int64_t k = 0; k < n_in; k++) x[k] = fmaf(-(float)q[k], scale, x[k]);
+        for (int32_t j = 0; j < rows->n_outliers; j++) x[rows->columns[j]] = 0.0f;
+        l->scale[row0 + r] = nr_quantize_row(q, x, n_in, NULL, 0);
+    }
+}
+
+/* Codes of one float row; the outlier columns take no part in its scale. They get codes all the
+ * same, for engines that know nothing of outlier columns; we pack zeros in their place. */
+static void quantize_row(const nr_row_source *rows, int32_t row, const float *x, int8_t *codes) {
+    nr_loader *l = rows->loader;
+    float scale = nr_quantize_row(codes, x, rows->n_in, rows->columns, rows->n_outliers);
+    for (int32_t j = 0; j < rows->n_outliers; j++) {
+        float value = x[rows->columns[j]], code = rintf(value / scale);
+        codes[rows->columns[j]] =
+            (int8_t)NR_MAX(-NR_QUANT_CODE_MAX, NR_MIN(code, NR_QUANT_CODE_MAX));
+        l->outliers[j * l->n_out_max + row] = value;
+    }
+    l->scale[row] = scale;
 }
 
 /* Float tensor -> f32 rows, and codes where wanted. */
@@ -100,11 +163,8 @@ static nr_status fetch_float(const nr_row_source *rows, const nr_weight_part *pa
     NR_TRY(nr_weights_read_f32(l->weights, part->weight, (row0 - part->row0) * n_in, n * n_in, f32,
                                err));
     if (rows->dtype == NR_DTYPE_F32) return NR_STATUS_OK;
-    for (int32_t r = 0; r < n; r++) {
-        for (int32_t j = 0; j < rows->n_outliers; j++)
-            l->outliers[j * l->n_out_max + row0 + r] = f32[r * n_in + rows->columns[j]];
-        l->scale[row0 + r] = nr_quantize_row(codes + r * n_in, f32 + r * n_in, n_in, NULL, 0);
-    }
+    for (int32_t r = 0; r < n; r++) quantize_row(rows, row0 + r, f32 + r * n_in, codes + r * n_in);
+    if (rows->low_digit) next_digit(rows, row0, n, f32, codes);
     return NR_STATUS_OK;
 }
 
@@ -114,7 +174,7 @@ static nr_status fetch_outliers(const nr_row_source *rows, const nr_weight_part 
     nr_loader *l = rows->loader;
     int32_t n_outliers = rows->n_outliers;
     float exact[NR_LOAD_ROWS * NR_LINEAR_OUTLIERS_MAX];
-    if (n_outliers == 0) return NR_STATUS_OK;
+    if (n_outliers == 0 || rows->low_digit) return NR_STATUS_OK;
     if (part->outliers)
         NR_TRY(nr_weights_read_f32(l->weights, part->outliers,
                                    (int64_t)(row0 - part->row0) * n_outliers,
@@ -125,6 +185,22 @@ static nr_status fetch_outliers(const nr_row_source *rows, const nr_weight_part 
             l->outliers[j * l->n_out_max + row0 + r] =
                 part->outliers ? exact[r * n_outliers + j] : (float)code * l->scale[row0 + r];
         }
+    return NR_STATUS_OK;
+}
+
+/* f32 rows += second digit. codes is staging. */
+static nr_status add_low_digit(const nr_row_source *rows, const nr_weight_part *part, int32_t row0,
+                               int32_t n, float *f32, int8_t *codes, nr_error *err) {
+    nr_loader *l = rows->loader;
+    int64_t n_in = rows->n_in, first = row0 - part->row0;
+    float scale[NR_LOAD_ROWS];
+    if (!part->low) return NR_STATUS_OK;
+    NR_TRY(nr_weights_read_f32(l->weights, part->low_scale, first, n, scale, err));
+    NR_TRY(nr_weights_read(l->weights, part->low, (uint64_t)(first * n_in), codes,
+                           (size_t)(n * n_in), err));
+    for (int32_t r = 0; r < n; r++)
+        for (int64_t k = 0; k < n_in; k++)
+            f32[r * n_in + k] = fmaf((float)codes[r * n_in + k], scale[r], f32[r * n_in + k]);
     return NR_STATUS_OK;
 }
 
@@ -145,7 +221,7 @@ static nr_status fetch_codes(const nr_row_source *rows, const nr_weight_part *pa
         for (int32_t j = 0; j < rows->n_outliers; j++)
             f32[r * n_in + rows->columns[j]] = l->outliers[j * l->n_out_max + row0 + r];
     }
-    return NR_STATUS_OK;
+    return add_low_digit(rows, part, row0, n, f32, codes, err);
 }
 
 nr_status nr_row_source_fetch(const nr_row_source *rows, int32_t row0, int32_t n, float *f32,
@@ -157,6 +233,10 @@ nr_status nr_row_source_fetch(const nr_row_source *rows, int32_t row0, int32_t n
         int32_t end = NR_MIN(row0 + n, part->row0 + part->n_rows);
         if (begin >= end) continue;
         int64_t at = (begin - row0) * n_in;
+        if (!part->weight) {
+            memset(codes + at, 0, (size_t)((end - begin) * n_in));
+            continue;
+        }
         bool quantised = part->weight->dtype == NR_DTYPE_I8;
         NR_TRY((quantised ? fetch_codes : fetch_float)(rows, part, begin, end - begin, f32 + at,
                                                        codes + at, err));

@@ -11,8 +11,9 @@
 
 /* One stacked tensor of a linear, bound and checked. */
 typedef struct nr_weight_part {
-    const nr_weight *weight;
+    const nr_weight *weight;   /* NULL: a second digit that a quantised checkpoint lacks */
     const nr_weight *outliers; /* F32 [rows, n_outliers] of a quantised checkpoint, or NULL */
+    const nr_weight *low, *low_scale; /* its second digit, where f32 is wanted of codes, or NULL */
     int32_t row0, n_rows;      /* its rows within the linear */
 } nr_weight_part;
 
@@ -24,14 +25,15 @@ typedef struct nr_row_source {
     nr_weight_part parts[3];
     int32_t n_outliers;
     int32_t columns[NR_LINEAR_OUTLIERS_MAX]; /* ascending */
+    bool low_digit;     /* codes of what the first codes leave over, with their own scale */
     bool zero_outliers; /* codes of outlier columns become 0 (packing), else stay (writing) */
 } nr_row_source;
 
-/* Bind the tensors of `source`, check shapes and types, choose the outlier columns, read the
- * scales of quantised parts into loader->scale. Errors: NOT_FOUND, SHAPE, FORMAT, IO. */
+/* Bind the tensors of `source` to a linear of shape's n_out, n_in and (PACK) dtype; check shapes
+ * and types, choose the outlier columns, read the scales of quantised parts into loader->scale.
+ * Errors: NOT_FOUND, SHAPE, FORMAT, IO. */
 nr_status nr_row_source_bind(nr_row_source *rows, nr_loader *l, const nr_linear_source *source,
-                             nr_dtype dtype, int32_t n_out, int32_t n_in, int32_t n_outliers,
-                             nr_error *err);
+                             const nr_linear *shape, bool low_digit, nr_error *err);
 
 /* Rows [row0, row0+n) into f32 [n, n_in] or, for I8, codes [n, n_in] with loader->scale and
  * loader->outliers filled for these rows; f32 is staging then. Any thread, disjoint rows. */

@@ -35,6 +35,42 @@ static inline nr_quant_scale nr_quant_scale_of(float amax) {
 float nr_quantize_row(int8_t *restrict codes, const float *restrict x, int64_t n,
                       const int32_t *excluded, int32_t n_excluded);
 
+/* The spikes of a row of activations: its NR_QUANT_SPIKES largest |x| outside the excluded columns
+ * (ties to the lower column). They are taken out of the row's scale, because trained models make a
+ * few values of a token tens of times larger than the rest, in columns that no weight names. */
+#define NR_QUANT_SPIKES 4
+typedef struct nr_spikes {
+    float magnitudes[NR_QUANT_SPIKES + 1]; /* descending; the last is the amax of all the others */
+    int32_t columns[NR_QUANT_SPIKES + 1];  /* -1: fewer values than that */
+} nr_spikes;
+
+static inline nr_spikes nr_spikes_empty(void) {
+    return (nr_spikes){{-1, -1, -1, -1, -1}, {-1, -1, -1, -1, -1}};
+}
+/* Columns come in ascending order. A magnitude not above magnitudes[NR_QUANT_SPIKES] changes
+ * nothing, so a caller may skip it. */
+static inline void nr_spikes_add(nr_spikes *s, float magnitude, int32_t column) {
+    int at = NR_QUANT_SPIKES;
+    if (!(magnitude > s->magnitudes[at])) return;
+    for (; at > 0 && magnitude > s->magnitudes[at - 1]; at--) {
+        s->magnitudes[at] = s->magnitudes[at - 1];
+        s->columns[at] = s->columns[at - 1];
+    }
+    s->magnitudes[at] = magnitude;
+    s->columns[at] = column;
+}
+/* amax of what is left; then the spikes' columns ascending, -1 last. */
+static inline float nr_spikes_finish(nr_spikes *s) {
+    float rest = NR_MAX(s->magnitudes[NR_QUANT_SPIKES], 0.0f);
+    for (int i = 1; i < NR_QUANT_SPIKES; i++)
+        for (int j = i; j > 0 && (uint32_t)s->columns[j] < (uint32_t)s->columns[j - 1]; j--) {
+            int32_t t = s->columns[j];
+            s->columns[j] = s->columns[j - 1];
+            s->columns[j - 1] = t;
+        }
+    return rest;
+}
+
 /* dst[i] = codes[i] * scale, n values. */
 void nr_dequantize_row(float *restrict dst, const int8_t *restrict codes, int64_t n, float scale);
 

@@ -69,12 +69,14 @@ static bool takes_image(nr_prompt_template t) {
 nr_status nr_prompt_choose(const char *chat_template, const char *model_type,
                            nr_prompt_choice *out, nr_error *err) {
     size_t i_type = 0;
-    while (i_type < NR_COUNT(model_types) && strcmp(model_types[i_type].model_type, model_type) != 0)
+    while (i_type < NR_COUNT(model_types) &&
+           strcmp(model_types[i_type].model_type, model_type) != 0)
         i_type++;
     char shown[64];
-    NR_FAIL_IF(i_type == NR_COUNT(model_types), UNSUPPORTED,
-               "model_type: found \"%s\", expected llava, llava_next, blip-2, llama, mistral or opt",
-               nr_json_printable(shown, sizeof shown, model_type));
+    NR_FAIL_IF(
+        i_type == NR_COUNT(model_types), UNSUPPORTED,
+        "model_type: found \"%s\", expected llava, llava_next, blip-2, llama, mistral or opt",
+        nr_json_printable(shown, sizeof shown, model_type));
     nr_prompt_choice choice = {.template = model_types[i_type].template,
                                .name = model_types[i_type].name,
                                .has_unknown_chat_template = chat_template != NULL};

@@ -106,7 +106,8 @@ static nr_status first_symbols(nr_encode_run *run, const uint8_t *word, size_t n
         if (id >= 0) {
             NR_TRY(add_symbol(run, &n, id));
         } else if (!tok->byte_level && tok->byte_fallback && has_byte_ids(tok, word + i, bytes)) {
-            for (size_t b = 0; b < bytes; b++) NR_TRY(add_symbol(run, &n, tok->byte_id[word[i + b]]));
+            for (size_t b = 0; b < bytes; b++)
+                NR_TRY(add_symbol(run, &n, tok->byte_id[word[i + b]]));
         } else {
             unknown = true;
             if (tok->unk_id >= 0 && !(after_unknown && tok->fuse_unk))

@@ -212,7 +212,8 @@ static nr_status run_metaspace(nr_encode_run *run, uint32_t i_stage, const uint8
     uint8_t *dst = run->enc->meta;
     size_t o = 0, begin = 0;
     bool marked = text[0] == ' ' || (n >= mark->n && memcmp(text, mark->bytes, mark->n) == 0);
-    if (!marked && (st->prepend == NR_PREPEND_ALWAYS || (st->prepend == NR_PREPEND_FIRST && at_start))) {
+    if (!marked &&
+        (st->prepend == NR_PREPEND_ALWAYS || (st->prepend == NR_PREPEND_FIRST && at_start))) {
         dst -= mark->n;
         memcpy(dst, mark->bytes, mark->n);
         o = mark->n;

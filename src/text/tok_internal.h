@@ -75,8 +75,10 @@ uint32_t nr_tok_tables_store(nr_tok_tables *t, const void *bytes, size_t n_bytes
 nr_status nr_tok_tables_index(nr_tok_tables *t, int32_t id, nr_error *err);
 /* A pair that has a merge already gets the new one. Errors: FORMAT (crafted collisions). */
 nr_status nr_tok_tables_add_merge(nr_tok_tables *t, nr_merge merge, nr_error *err);
-int32_t nr_tok_tables_find(const nr_tok_tables *t, const uint8_t *bytes, size_t n_bytes); /* or -1 */
-const nr_merge *nr_tok_tables_merge(const nr_tok_tables *t, int32_t left, int32_t right); /* or NULL */
+int32_t nr_tok_tables_find(const nr_tok_tables *t, const uint8_t *bytes,
+                           size_t n_bytes); /* or -1 */
+const nr_merge *nr_tok_tables_merge(const nr_tok_tables *t, int32_t left,
+                                    int32_t right); /* or NULL */
 
 /* The byte-level alphabet: byte <-> character. */
 uint32_t nr_tok_byte_char(uint8_t byte);
@@ -125,7 +127,11 @@ typedef enum nr_split_behavior {
     NR_SPLIT_CONTIGUOUS
 } nr_split_behavior;
 
-typedef enum nr_pretok_kind { NR_PRETOK_SPLIT, NR_PRETOK_METASPACE, NR_PRETOK_PREFIX } nr_pretok_kind;
+typedef enum nr_pretok_kind {
+    NR_PRETOK_SPLIT,
+    NR_PRETOK_METASPACE,
+    NR_PRETOK_PREFIX
+} nr_pretok_kind;
 typedef enum nr_prepend { NR_PREPEND_NEVER, NR_PREPEND_FIRST, NR_PREPEND_ALWAYS } nr_prepend;
 typedef struct nr_pretok_stage {
     nr_pretok_kind kind;

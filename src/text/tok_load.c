@@ -201,7 +201,8 @@ static nr_status load_added(nr_tokenizer *tok, const json_t *added, nr_error *er
                NR_ADDED_TOKENS_MAX);
     json_array_foreach(added, i, node) {
         const json_t *content = json_object_get(node, "content");
-        room += json_string_length(content) * tok->norm_factor + NR_TOK_STAGES_MAX * NR_TOK_AFFIX_MAX;
+        room += json_string_length(content) * tok->norm_factor;
+        room += NR_TOK_STAGES_MAX * NR_TOK_AFFIX_MAX; /* what Prepend steps add */
     }
     tok->added_bytes = nr_malloc(room);
     tok->raw.items = nr_malloc(n * sizeof(nr_added));
@@ -333,7 +334,8 @@ static void find_byte_ids(nr_tokenizer *tok) {
 static nr_status load_model(nr_tokenizer *tok, const json_t *root, nr_error *err) {
     const json_t *model = json_object_get(root, "model");
     NR_FAIL_IF(!json_is_object(model), FORMAT, "model: expected an object");
-    const json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
+    const json_t *vocab = json_object_get(model, "vocab"),
+                 *merges = json_object_get(model, "merges");
     const json_t *added = json_object_get(root, "added_tokens");
     NR_TRY(load_model_options(tok, model, err));
     NR_FAIL_IF(!json_is_object(vocab), FORMAT, "model.vocab: expected an object");

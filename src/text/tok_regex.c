@@ -15,7 +15,9 @@
 
 #include <string.h>
 
-#define SPACE_SET "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define SPACE_SET \
+    "\\t-\\r "    \
+    "\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 
 /* Copy pattern with \s and \S written out. Returns bytes, or 0 when it does not fit cap or has \S
  * inside a class (which cannot be spelled as a list). */

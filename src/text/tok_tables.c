@@ -106,7 +106,8 @@ nr_status nr_tok_tables_add_merge(nr_tok_tables *t, nr_merge merge, nr_error *er
     uint32_t i = hash_pair(merge.left, merge.right) & t->merge_mask, probes = 0;
     for (; t->merges[i].left >= 0; i = (i + 1) & t->merge_mask) {
         if (t->merges[i].left == merge.left && t->merges[i].right == merge.right) break;
-        NR_FAIL_IF(++probes > PROBES_MAX, FORMAT, "model.merges: %u pairs fall on one hash", probes);
+        NR_FAIL_IF(++probes > PROBES_MAX, FORMAT, "model.merges: %u pairs fall on one hash",
+                   probes);
     }
     t->merges[i] = merge;
     return NR_STATUS_OK;

@@ -70,6 +70,10 @@ static void reads_a_directory(void **state) {
     assert_string_equal(nr_safetensors_metadata(&st, "format"), "pt");
     assert_null(nr_safetensors_metadata(&st, "other"));
     nr_safetensors_reset(&st);
+    header = "{\"a\":{\"dtype\":\"F4\",\"shape\":[3,0],\"data_offsets\":[0,0]}}";
+    assert_int_equal(parse_text(header, 0, &st, &err), 0);
+    assert_int_equal(nr_safetensors_find(&st, "a")->n_elements, 0);
+    nr_safetensors_reset(&st);
     assert_int_equal(parse_text("{}", 0, &st, &err), 0); /* legal, if useless */
     assert_null(nr_safetensors_find(&st, "a"));
     assert_null(nr_safetensors_metadata(&st, "format"));
@@ -118,6 +122,8 @@ static void refuses_bad_shapes(void **state) {
                    NR_STATUS_LIMIT, "does not fit");
     expect_refused("{" ENTRY("a", "F32", "[4611686018427387905]", "0", "4") "}", 4, NR_STATUS_LIMIT,
                    "does not fit"); /* times 4 would wrap to 4 */
+    expect_refused("{" ENTRY("a", "U8", "[4294967296,4249967296,0]", "0", "0") "}", 0,
+                   NR_STATUS_LIMIT, "does not fit"); /* though nothing is stored */
     expect_refused("{" ENTRY("a", "F32", "[-1]", "0", "4") "}", 4, NR_STATUS_LIMIT, "shape[0]");
     expect_refused("{" ENTRY("a", "F32", "[1.0]", "0", "4") "}", 4, NR_STATUS_FORMAT, "shape[0]");
     expect_refused("{" ENTRY("a", "F32", "[\"1\"]", "0", "4") "}", 4, NR_STATUS_FORMAT, "shape[0]");

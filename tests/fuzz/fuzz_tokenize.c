@@ -80,7 +80,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(status == (valid ? NR_STATUS_OK : NR_STATUS_FORMAT));
     if (valid) {
         nr_frame frame = nr_tokenizer_frame(toks[which]);
-        size_t begin = flags & 1 ? frame.n_prefix : 0, end = list.n - (flags & 1 ? frame.n_suffix : 0);
+        size_t begin = flags & 1 ? frame.n_prefix : 0,
+               end = list.n - (flags & 1 ? frame.n_suffix : 0);
         int32_t unknown = which == 3 ? nr_tokenizer_id(toks[3], "[UNK]", 5) : 0;
         for (size_t i = begin; i < end && !(flags & NR_ENCODE_PARSE_SPECIAL); i++)
             CHECK(!nr_tokenizer_is_special(toks[which], ids[i]) || ids[i] == unknown);
@@ -89,7 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             CHECK(n_out == n && memcmp(whole, text, n) == 0);
     }
     for (size_t i = 0; i < n / 2; i++)
-        ids[i] = (data[1 + 2 * i] | data[2 + 2 * i] << 8) % (nr_tokenizer_vocab_size(toks[which]) + 2);
+        ids[i] =
+            (data[1 + 2 * i] | data[2 + 2 * i] << 8) % (nr_tokenizer_vocab_size(toks[which]) + 2);
     check_decoding(toks[which], n / 2, flags);
     return 0;
 }

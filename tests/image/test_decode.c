@@ -309,17 +309,19 @@ static void bombs_cost_nothing(void **state) {
     if (grown > 16 << 10) fail_msg("the process grew by %ld KiB", grown);
 }
 
-/* A valid progressive grey JPEG of 1 + 63 * 10 scans: each coefficient alone, bit by bit. */
-static uint8_t *many_scans(unsigned long *n, int n_coefficients, int *n_scans) {
+/* A valid progressive grey JPEG of 1 + n_coefficients * 10 scans: each coefficient alone, bit by
+ * bit. free() it. */
+static uint8_t *many_scans(unsigned side, int n_coefficients, unsigned long *n, int *n_scans) {
     static jpeg_scan_info script[1 + 63 * 10];
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
-    uint8_t *bytes = NULL, row[64];
+    uint8_t *bytes = NULL, *row = calloc(side, 1);
+    assert_non_null(row);
     jpeg.err = jpeg_std_error(&errors);
     jpeg_create_compress(&jpeg);
     *n = 0;
     jpeg_mem_dest(&jpeg, &bytes, n);
-    jpeg.image_width = jpeg.image_height = 64;
+    jpeg.image_width = jpeg.image_height = side;
     jpeg.input_components = 1;
     jpeg.in_color_space = JCS_GRAYSCALE;
     jpeg_set_defaults(&jpeg);
@@ -332,13 +334,14 @@ static uint8_t *many_scans(unsigned long *n, int n_coefficients, int *n_scans) {
     jpeg.scan_info = script;
     jpeg.num_scans = count;
     jpeg_start_compress(&jpeg, TRUE);
-    for (int y = 0; y < 64; y++) {
+    for (unsigned y = 0; y < side; y++) {
         JSAMPROW p = row;
-        for (int x = 0; x < 64; x++) row[x] = (uint8_t)(x * y);
+        for (unsigned x = 0; x < 64 && y < 64; x++) row[x] = (uint8_t)(x * y);
         jpeg_write_scanlines(&jpeg, &p, 1);
     }
     jpeg_finish_compress(&jpeg);
     jpeg_destroy_compress(&jpeg);
+    free(row);
     *n_scans = count;
     return bytes;
 }
@@ -350,17 +353,21 @@ static void scans_are_limited(void **state) {
     nr_image image = {0};
     nr_error err = {0};
     nr_decode_options options = nr_decode_options_default();
-    uint8_t *bytes = many_scans(&n, 63, &n_scans);
+    uint8_t *bytes = many_scans(64, 63, &n, &n_scans);
     assert_true(n_scans > NR_JPEG_SCANS_MAX);
     assert_int_equal(nr_image_decode(bytes, n, NULL, &image, &err), NR_STATUS_LIMIT);
     assert_non_null(strstr(err.message, "500 scans"));
     free(bytes);
-    bytes = many_scans(&n, 49, &n_scans);
+    bytes = many_scans(64, 49, &n, &n_scans);
     assert_int_equal(n_scans, 491);
     assert_int_equal(nr_image_decode(bytes, n, NULL, &image, &err), NR_STATUS_OK);
     nr_image_free(&image);
     options.limits.jpeg_scans_max = 490;
     assert_int_equal(nr_image_decode(bytes, n, &options, &image, &err), NR_STATUS_LIMIT);
+    free(bytes);
+    bytes = many_scans(4000, 20, &n, &n_scans); /* 201 scans of 16 M pixels; 100 are let through */
+    assert_int_equal(nr_image_decode(bytes, n, NULL, &image, &err), NR_STATUS_LIMIT);
+    assert_non_null(strstr(err.message, "100 scans of 4000x4000"));
     free(bytes);
 }
 

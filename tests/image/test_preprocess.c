@@ -134,7 +134,8 @@ static void other_factors(void **state) {
         s.rescale_factor = factors[i];
         float *pixels = run(&s, &image);
         for (int c = 0; c < 3; c++) {
-            double x = i == 0 ? rgb[c] * 0.00784313 : i == 1 ? rgb[c] : rgb[c] / (i == 2 ? 127. : 255.);
+            const double expected[] = {rgb[c] * 0.00784313, rgb[c], rgb[c] / 127.0, rgb[c] / 255.0};
+            double x = expected[i];
             assert_true(pixels[c] == (float)((x - 0.5) / 0.25));
         }
         free(pixels);

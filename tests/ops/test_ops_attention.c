@@ -36,7 +36,8 @@ typedef struct shape {
 static void compare_attention(const shape *s, nr_dtype dtype) {
     int32_t cap = (s->keys + 16 + 15) / 16 * 16, pos0 = s->keys - s->m;
     int64_t ldk = (int64_t)s->kv_heads * s->dim + 3, ldq = (int64_t)s->heads * s->dim + 1;
-    guarded k = random_floats(s->keys * ldk, 1.0f, 101), v = random_floats(s->keys * ldk, 1.0f, 102);
+    guarded k = random_floats(s->keys * ldk, 1.0f, 101);
+    guarded v = random_floats(s->keys * ldk, 1.0f, 102);
     guarded q = random_floats(s->m * ldq, 2.0f, 103), want = guarded_alloc(q.bytes);
     if (dtype == NR_DTYPE_F16) ((float *)v.data)[0] = 1e6f; /* clamped to 65504 */
     kv_case ref = kv_make(dtype, s->kv_heads, s->dim, cap);
@@ -83,7 +84,8 @@ static void test_shapes(void) {
         for (size_t k = 0; k < NR_COUNT(keys); k++)
             for (int f = 0; f < 4; f++, turn++) {
                 int32_t m = NR_MIN(ms[(size_t)turn % NR_COUNT(ms)], keys[k]);
-                shape s = {.heads = 4, .kv_heads = turn % 3 == 0 ? 4 : turn % 3, .dim = head_dims[d],
+                shape s = {.heads = 4, .kv_heads = turn % 3 == 0 ? 4 : turn % 3,
+                           .dim = head_dims[d],
                            .keys = keys[k], .m = m, .causal = f & 1};
                 compare_attention(&s, f & 2 ? NR_DTYPE_F16 : NR_DTYPE_F32);
             }
@@ -110,7 +112,8 @@ static void test_peaked(void) {
             be->ops->kv_store(be, &c.kv, 0, k.data, DIM, v.data, DIM, KEYS);
             be->ops->attention(be, &(nr_attention_args){.y = y.data, .q = q.data, .ldy = DIM,
                                                         .ldq = DIM, .m = 1, .n_heads = 1,
-                                                        .kv = &c.kv, .n_keys = KEYS, .scale = 1.0f});
+                                                        .kv = &c.kv, .n_keys = KEYS,
+                                                        .scale = 1.0f});
             for (int i = 0; i < DIM; i++) {
                 float value = ((float *)v.data)[23 * DIM + i];
                 if (f) value = nr_f16_to_f32(nr_f32_to_f16(value));

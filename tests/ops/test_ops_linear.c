@@ -164,21 +164,50 @@ static void test_extremes(void) {
     linear_case_free(&c);
 }
 
+/* A row of zeros gives zeros; of a tiny one only the spikes are left, below what scales can hold. */
 static void test_zero_rows(void) {
     linear_case c = linear_case_make(NR_DTYPE_I8, 20, 50, false, 0, false, ops_ref.be);
     guarded x = guarded_alloc(50 * sizeof(float)), y = guarded_alloc(20 * sizeof(float));
-    for (int i = 0; i < 50; i++) ((float *)x.data)[i] = i == 7 ? 9e-31f : 0.0f;
-    for (int b = -1; b < ops_n_tested; b++) {
-        nr_backend *be = b < 0 ? ops_ref.be : ops_tested[b].be;
-        be->ops->linear(be, &(nr_linear_args){.y = y.data, .x = x.data, .ldy = 20, .ldx = 50,
-                                              .m = 1, .linear = &c.w});
-        for (int i = 0; i < 20; i++)
-            CHECK(((float *)y.data)[i] == 0.0f, "row below 1e-30: output %d is %g", i,
-                  (double)((float *)y.data)[i]);
+    for (int tiny = 0; tiny < 2; tiny++) {
+        for (int i = 0; i < 50; i++) ((float *)x.data)[i] = tiny ? 9e-31f : 0.0f;
+        for (int b = -1; b < ops_n_tested; b++) {
+            nr_backend *be = b < 0 ? ops_ref.be : ops_tested[b].be;
+            be->ops->linear(be, &(nr_linear_args){.y = y.data, .x = x.data, .ldy = 20, .ldx = 50,
+                                                  .m = 1, .linear = &c.w});
+            for (int i = 0; i < 20; i++) {
+                const int8_t *codes = c.w.weights;
+                float sum = 0.0f, found = ((float *)y.data)[i];
+                for (int k = 0; k < NR_QUANT_SPIKES; k++) /* ties: the first columns */
+                    sum = fmaf(((float *)x.data)[k],
+                               (float)codes[nr_packed_i8_at(i, k, 50)] * c.w.scale[i], sum);
+                CHECK(found == sum, "row of %g: output %d is %g", tiny ? 9e-31 : 0.0, i,
+                      (double)found);
+            }
+        }
     }
     guarded_free(&x);
     guarded_free(&y);
     linear_case_free(&c);
+}
+
+/* Outlier columns and spikes, ascending: what a token's codes leave out. */
+static int32_t left_out(const float *x, const nr_linear *w, int32_t *columns) {
+    nr_spikes spikes = nr_spikes_empty();
+    int32_t n = 0;
+    for (int32_t k = 0, j = 0; k < w->n_in; k++) {
+        bool out = j < w->n_outliers && w->outlier_columns[j] == k;
+        j += out;
+        if (!out) nr_spikes_add(&spikes, fabsf(x[k]), k);
+    }
+    (void)nr_spikes_finish(&spikes);
+    for (int32_t k = 0, j = 0, i = 0; k < w->n_in; k++) {
+        bool out = j < w->n_outliers && w->outlier_columns[j] == k;
+        bool spike = i < NR_QUANT_SPIKES && spikes.columns[i] == k;
+        j += out;
+        i += spike;
+        if (out || spike) columns[n++] = k;
+    }
+    return n;
 }
 
 /* Packed bytes and row sums by every backend equal the reference's. */
@@ -210,9 +239,11 @@ static void test_residual(void) {
         for (int64_t row = 0; row < m; row++) {
             const float *xf = (float *)x.data + row * ldx, *r = (float *)want.data + row * n_in;
             int8_t codes[300];
-            float sx = nr_quantize_row(codes, xf, n_in, c.w.outlier_columns, c.w.n_outliers);
+            int32_t columns[NR_LINEAR_OUTLIERS_MAX + NR_QUANT_SPIKES];
+            int32_t n_left = left_out(xf, &c.w, columns);
+            float sx = nr_quantize_row(codes, xf, n_in, columns, n_left);
             for (int32_t k = 0, j = 0; k < n_in; k++) {
-                bool out = j < c.w.n_outliers && c.w.outlier_columns[j] == k;
+                bool out = j < n_left && columns[j] == k;
                 j += out;
                 double sum = (double)codes[k] * (double)sx + (double)r[k];
                 CHECK(out ? r[k] == 0.0f : fabs(sum - (double)xf[k]) <= 1e-7 * fabs((double)sx),

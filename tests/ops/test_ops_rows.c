@@ -76,7 +76,8 @@ static void test_gated_and_positions(void) {
         for (int act = 0; act < 5; act++) {
             int32_t d = dims[i], rows[6] = {0, 3, 1, 2, 3, 0};
             int64_t m = 6, ldy = d + 3;
-            guarded x = random_floats(m * 2 * d, 6.0f, 61), want = guarded_alloc((size_t)(m * d) * 4);
+            guarded x = random_floats(m * 2 * d, 6.0f, 61);
+            guarded want = guarded_alloc((size_t)(m * d) * 4);
             guarded table = random_floats(4 * d, 1.0f, 62), base = random_floats(m * ldy, 1.0f, 63);
             guarded sums = guarded_copy(&base);
             ops_ref.be->ops->gated(ops_ref.be, want.data, x.data, m, d, (nr_activation)act);

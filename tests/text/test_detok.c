@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_detok.c - ids to text: streaming equals the whole, pieces are UTF-8 by themselves, bytes that
- * are none become U+FFFD in the numbers transformers gives, UTF-8 steps.
+ * test_detok.c - ids to text: streaming equals the whole, pieces are UTF-8 by themselves, bytes
+ * that are none become U+FFFD in the numbers transformers gives, UTF-8 steps.
  */
 #include "detok.h"
 #include "text_fixture.h"
@@ -32,7 +32,8 @@ static void check(const nr_tokenizer *tok, const sample *s) {
 static void test_byte_fallback(void **state) {
     (void)state;
     nr_tokenizer *tok = open_tokenizer("tests/data/text/letters.json");
-    int32_t hello = nr_tokenizer_id(tok, "\xe2\x96\x81hello", 8), he = nr_tokenizer_id(tok, "he", 2);
+    int32_t hello = nr_tokenizer_id(tok, "\xe2\x96\x81hello", 8),
+            he = nr_tokenizer_id(tok, "he", 2);
     int32_t blank = nr_tokenizer_id(tok, "\xe2\x96\x81", 3);
     const sample samples[] = {
         {{1, hello, hello}, 3, 1, "hello hello"},
@@ -86,7 +87,8 @@ static void test_other_decoders(void **state) {
     nr_tokenizer_free(tok);
 }
 
-/* Random ids, bytes often: pieces concatenated are the whole, each is UTF-8, none over the bound. */
+/* Random ids, bytes often: pieces concatenated are the whole, each is UTF-8, none over the
+ * bound. */
 static void stream_random(const char *path, unsigned flags) {
     nr_tokenizer *tok = open_tokenizer(path);
     nr_error err = {0};

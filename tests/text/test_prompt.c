@@ -38,7 +38,8 @@ static void check_golden(const golden_model *m) {
     assert_false(choice.by_chat_template);
     for (size_t i = 0; i < NR_COUNT(golden_cases); i++) {
         snprintf(name, sizeof name, "golden/%s/golden/%s.json", m->folder, golden_cases[i]);
-        json_t *golden = read_json(shared_path(name)), *n = json_object_get(golden, "n_image_tokens");
+        json_t *golden = read_json(shared_path(name)),
+               *n = json_object_get(golden, "n_image_tokens");
         nr_text_part q = inner(json_string_value(json_object_get(golden, "prompt")), m->before,
                                m->after);
         nr_prompt_request req = {.template = choice.template, .question = q.text,
@@ -56,7 +57,8 @@ static void check_golden(const golden_model *m) {
 
 static void test_golden_llava(void **state) {
     (void)state;
-    check_golden(&(golden_model){"llava-tiny", "USER: <image>\n", " ASSISTANT:", "llava", 32000, 16});
+    check_golden(
+        &(golden_model){"llava-tiny", "USER: <image>\n", " ASSISTANT:", "llava", 32000, 16});
 }
 
 static void test_golden_llava_next(void **state) {
@@ -78,8 +80,11 @@ static void test_blip2_frames_questions(void **state) {
     json_t *golden = read_json(shared_path("golden/blip2-tiny/golden/photo.json"));
     nr_encoder *enc = encoder_of(tok, 4096);
     static const char asked[] = " what is the headline?\n";
-    nr_prompt_request req = {.template = NR_PROMPT_BLIP2, .question = asked,
-                             .question_bytes = sizeof asked - 1, .image_token_id = 50265, .n_image_tokens = 8};
+    nr_prompt_request req = {.template = NR_PROMPT_BLIP2,
+                             .question = asked,
+                             .question_bytes = sizeof asked - 1,
+                             .image_token_id = 50265,
+                             .n_image_tokens = 8};
     nr_id_list out = {ids, CAP, 0};
     nr_error err = {0};
     expect_ok(nr_prompt_build(enc, &req, &out, &err), &err);
@@ -118,8 +123,10 @@ static void test_choose_by_template(void **state) {
     nr_prompt_choice c;
     char *text;
     size_t n;
-    expect_ok(nr_file_read_all(shared_path("data/model-configs/llava-1.5-7b-hf/chat_template.jinja"),
-                               1 << 16, &text, &n, &err), &err);
+    expect_ok(
+        nr_file_read_all(shared_path("data/model-configs/llava-1.5-7b-hf/chat_template.jinja"),
+                         1 << 16, &text, &n, &err),
+        &err);
     expect_ok(nr_prompt_choose(text, "llava", &c, &err), &err);
     assert_true(c.by_chat_template && c.template == NR_PROMPT_LLAVA);
     assert_string_equal(c.name, "llava-1.5");
@@ -230,7 +237,8 @@ static void test_bad_requests(void **state) {
     nr_tokenizer_free(tok);
 }
 
-/* However the question spells control tokens, the prompt has the frame's and the image's, no more. */
+/* However the question spells control tokens, the prompt has the frame's and the image's and no
+ * more. */
 static void test_questions_stay_text(void **state) {
     (void)state;
     static const char *const bits[] = {"<s>", "</s>", "<image>", "<pad>", "<unk>", "<", "/s>", " ",

@@ -147,6 +147,70 @@ static void test_split_behaviors(void **state) {
     check_split("Contiguous", "false", (const char *[]){"-", "a", "--", "b", NULL});
 }
 
+/* --- patterns --------------------------------------------------------------------------------- */
+
+/* A tokenizer of single bytes with this split pattern. */
+static nr_tokenizer *with_pattern(const char *pattern, const char *behavior) {
+    json_t *root = read_json("tests/data/text/bytes.json");
+    json_t *stages = json_object_get(json_object_get(root, "pre_tokenizer"), "pretokenizers");
+    json_t *split = json_array_get(stages, 0);
+    json_object_set_new(split, "behavior", json_string(behavior));
+    json_object_set_new(split, "pattern", json_pack("{s:s}", "Regex", pattern));
+    nr_tokenizer *tok = tokenizer_of(root);
+    json_decref(root);
+    return tok;
+}
+
+/* The same words with and without PCRE2's JIT (which a hardened system may refuse). */
+static void test_without_jit(void **state) {
+    (void)state;
+    static const char said[] =
+        "hello world\xc2\x85 it's  \n\n 12345 \xe4\xb8\xad\xf0\x9f\xa6\x99!? hello";
+    static const char pattern[] =
+        "(*NO_JIT)'s|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+        " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    int32_t other[256];
+    size_t n[2];
+    for (int i = 0; i < 2; i++) {
+        nr_tokenizer *tok = with_pattern(i ? pattern : strchr(pattern, ')') + 1, "Isolated");
+        nr_encoder *enc = encoder_of(tok, 256);
+        n[i] = encode_text(enc, said, sizeof said - 1, 0, i ? other : found);
+        nr_encoder_free(enc);
+        nr_tokenizer_free(tok);
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(found, other, n[0] * sizeof *found);
+}
+
+/* \\s is Unicode's White_Space: U+0085 is in it, U+180E is not. */
+static void test_white_space(void **state) {
+    (void)state;
+    static const char *const patterns[] = {"\\s", "[\\s]+", "\\S+"};
+    for (size_t i = 0; i < NR_COUNT(patterns); i++) {
+        nr_tokenizer *tok = with_pattern(patterns[i], "Removed");
+        check(tok, "a\xc2\x85\xe3\x80\x80 \t\xe1\xa0\x8e", 0,
+              i < 2 ? "[97, 225, 160, 142]" : "[194, 133, 227, 128, 128, 32, 9]");
+        nr_tokenizer_free(tok);
+    }
+}
+
+/* A pattern that explodes is stopped. */
+static void test_exploding_pattern(void **state) {
+    (void)state;
+    static const char *const patterns[] = {"(a|aa)+b", "(*NO_JIT)(a|aa)+b", "(a+a+)+b"};
+    for (size_t i = 0; i < NR_COUNT(patterns); i++) {
+        nr_tokenizer *tok = with_pattern(patterns[i], "Isolated");
+        nr_encoder *enc = encoder_of(tok, 64);
+        nr_error err = {0};
+        nr_id_list out = {found, IDS_CAP, 0};
+        static const char said[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacb";
+        assert_int_equal(nr_encode(enc, said, 48, 0, &out, &err), NR_STATUS_LIMIT);
+        assert_non_null(strstr(err.message, "split pattern at byte 0 of 48"));
+        nr_encoder_free(enc);
+        nr_tokenizer_free(tok);
+    }
+}
+
 /* --- refusals --------------------------------------------------------------------------------- */
 
 typedef struct bad_file {
@@ -155,13 +219,15 @@ typedef struct bad_file {
     const char *json;
 } bad_file;
 
-#define BPE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2}, \"merges\": "
+#define BPE \
+    "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2}, \"merges\": "
 #define OK_BPE BPE "[\"a b\"]}"
 
 static const bad_file bad_files[] = {
     {NR_STATUS_FORMAT, "expected an object", "[]"},
     {NR_STATUS_FORMAT, "model", "{}"},
-    {NR_STATUS_UNSUPPORTED, "model.type: found \"Unigram\"", "{\"model\": {\"type\": \"Unigram\"}}"},
+    {NR_STATUS_UNSUPPORTED, "model.type: found \"Unigram\"",
+     "{\"model\": {\"type\": \"Unigram\"}}"},
     {NR_STATUS_FORMAT, "model.vocab", "{\"model\": {\"type\": \"BPE\", \"vocab\": []}}"},
     {NR_STATUS_FORMAT, "no entries",
      "{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}"},
@@ -190,8 +256,8 @@ static const bad_file bad_files[] = {
      "{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"a\"},"
      " \"content\": \"b\"}, " OK_BPE "}"},
     {NR_STATUS_UNSUPPORTED, "pre_tokenizer.pretokenizers[0].type: \"Digits\"",
-     "{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\"}]}, "
-     OK_BPE "}"},
+     "{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": "
+     "\"Digits\"}]}, " OK_BPE "}"},
     {NR_STATUS_UNSUPPORTED, "missing closing",
      "{\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a\"},"
      " \"behavior\": \"Isolated\"}, " OK_BPE "}"},
@@ -217,8 +283,7 @@ static const bad_file bad_files[] = {
      "{\"added_tokens\": [{\"id\": 5, \"content\": \"a\", \"special\": true}], " OK_BPE "}"},
     {NR_STATUS_UNSUPPORTED, "added_tokens[0].single_word",
      "{\"added_tokens\": [{\"id\": 5, \"content\": \"x\", \"single_word\": true}], " OK_BPE "}"},
-    {NR_STATUS_FORMAT, "added_tokens[0].content",
-     "{\"added_tokens\": [{\"id\": 5}], " OK_BPE "}"},
+    {NR_STATUS_FORMAT, "added_tokens[0].content", "{\"added_tokens\": [{\"id\": 5}], " OK_BPE "}"},
 };
 
 static void test_refusals(void **state) {
@@ -326,7 +391,8 @@ static void test_forbidden_id(void **state) {
     nr_tokenizer_free(tok);
 }
 
-/* --- memory and time --------------------------------------------------------------------------- */
+/* --- memory and time ---------------------------------------------------------------------------
+ */
 
 static nr_status load_and_encode(const char *path, nr_id_list *out, nr_error *err) {
     nr_tokenizer *tok = NULL;
@@ -435,7 +501,9 @@ int main(void) {
         cmocka_unit_test(test_sentencepiece_like), cmocka_unit_test(test_byte_level),
         cmocka_unit_test(test_wordpiece),          cmocka_unit_test(test_metaspace),
         cmocka_unit_test(test_lookups),            cmocka_unit_test(test_parts_are_one_text),
-        cmocka_unit_test(test_split_behaviors),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_split_behaviors),    cmocka_unit_test(test_without_jit),
+        cmocka_unit_test(test_white_space),        cmocka_unit_test(test_exploding_pattern),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_missing_file),       cmocka_unit_test(test_bad_texts),
         cmocka_unit_test(test_control_tokens_own), cmocka_unit_test(test_control_tokens_llama3),
         cmocka_unit_test(test_forbidden_id),       cmocka_unit_test(test_out_of_memory),

@@ -132,12 +132,15 @@ static void test_llama3_js(void **state) {
 
 /* tokenizer.json's content for GPT-2's files: vocab.json and merges.txt ("#version" line first). */
 static json_t *gpt2_root(void) {
+    (void)shared_path(DATA "tokenizers/gpt2-opt/gpt2-vocab.json"); /* may skip */
+    (void)shared_path(DATA "tokenizers/gpt2-opt/gpt2-merges.txt");
     nr_error err = {0};
     char *merges;
     size_t n;
-    json_t *root = parse_json("{\"pre_tokenizer\": {\"type\": \"ByteLevel\","
-                              " \"add_prefix_space\": false}, \"decoder\": {\"type\": \"ByteLevel\"},"
-                              " \"model\": {\"type\": \"BPE\"}}");
+    json_t *root =
+        parse_json("{\"pre_tokenizer\": {\"type\": \"ByteLevel\","
+                   " \"add_prefix_space\": false}, \"decoder\": {\"type\": \"ByteLevel\"},"
+                   " \"model\": {\"type\": \"BPE\"}}");
     json_t *model = json_object_get(root, "model"), *list = json_array();
     json_object_set_new(model, "vocab",
                         read_json(shared_path(DATA "tokenizers/gpt2-opt/gpt2-vocab.json")));
@@ -193,6 +196,7 @@ static json_t *gguf_vocab(const char *path) {
 /* GPT-2's own ids: the vocabulary from llama.cpp's file of it, the merges are OPT's. */
 static void test_gpt2(void **state) {
     (void)state;
+    (void)shared_path(DATA "tokenizers/gguf-vocab/ggml-vocab-gpt-2.gguf"); /* may skip */
     json_t *root = gpt2_root();
     json_t *vocab = gguf_vocab(shared_path(DATA "tokenizers/gguf-vocab/ggml-vocab-gpt-2.gguf"));
     assert_int_equal(json_object_size(vocab), 50257);
@@ -205,6 +209,7 @@ static void test_gpt2(void **state) {
 
 static void test_bert(void **state) {
     (void)state;
+    (void)shared_path(DATA "tokenizers/bert-uncased/vocab.txt"); /* skips before it owns */
     nr_error err = {0};
     char *lines;
     size_t n;

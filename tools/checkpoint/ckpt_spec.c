@@ -53,10 +53,10 @@ static const ckpt_spec preset_tiny = {
 };
 
 /* Everything that tends to be assumed even is not: 6 heads of 12 on 2 KV heads beside a width of
- * 88, a grid of 5 x 5 patches, sizes that are no multiples of 16. */
+ * 90, a grid of 5 x 5 patches, sizes that are no multiples of 16. */
 static const ckpt_spec preset_odd = {
     .text = {.vocab_size = 611,
-             .hidden_size = 88,
+             .hidden_size = 90,
              .intermediate_size = 212,
              .num_hidden_layers = 2,
              .num_attention_heads = 6,

@@ -42,14 +42,15 @@ static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per
 /* ---- linear ---- */
 
 typedef struct linear_scratch {
-    size_t xq, scale, outliers, end; /* byte offsets */
+    size_t xq, scale, outliers, spikes, end; /* byte offsets */
 } linear_scratch;
 
 static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
     linear_scratch s = {0};
     s.scale = nr_round_up((size_t)(m * nr_cpu_xq_stride(n_in)), NR_ALIGN_BYTES);
     s.outliers = nr_round_up(s.scale + (size_t)m * sizeof(float), NR_ALIGN_BYTES);
-    s.end = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
+    s.spikes = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
+    s.end = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
     return s;
 }
 
@@ -99,6 +100,7 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
         s.job.ldq = nr_cpu_xq_stride(w->n_in);
         s.job.scale = (float *)(void *)(be->scratch + at.scale);
         s.job.outliers = (float *)(void *)(be->scratch + at.outliers);
+        s.job.spikes = (int32_t *)(void *)(be->scratch + at.spikes);
         nr_pool_run(be->pool, a->m, grain_of(be, a->m, w->n_in), run_quantize, &s);
     }
     int64_t items_wanted = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
@@ -303,37 +305,23 @@ static void cpu_attention(nr_backend *base, const nr_attention_args *a) {
 
 /* ---- weights, pixels, the rest ---- */
 
-typedef struct pack_job {
-    nr_linear *w;
-    int32_t row0, n_rows;
-    const void *rows;
-} pack_job;
-
-static void run_pack(void *ctx, int64_t begin, int64_t end, int i_thread) {
-    const pack_job *j = ctx;
-    const nr_linear *w = j->w;
-    (void)i_thread;
-    for (int64_t p = begin; p < end; p++) {
-        int64_t r = p * NR_PANEL_ROWS, at = r * w->n_in, panel = (j->row0 + r) / NR_PANEL_ROWS;
-        int n = (int)NR_MIN(NR_PANEL_ROWS, j->n_rows - r);
+/* Called by several loading threads at once, so the pool (one caller at a time) stays out of it. */
+static void cpu_pack_rows(nr_backend *base, nr_linear *w, int32_t row0, int32_t n_rows,
+                          const void *host_rows) {
+    (void)base;
+    NR_ASSERT(row0 % NR_PANEL_ROWS == 0 && row0 + n_rows <= w->n_out);
+    NR_ASSERT(n_rows % NR_PANEL_ROWS == 0 || row0 + n_rows == w->n_out);
+    for (int32_t r = 0; r < n_rows; r += NR_PANEL_ROWS) {
+        int64_t at = (int64_t)r * w->n_in, panel = (row0 + r) / NR_PANEL_ROWS;
+        int n = NR_MIN(NR_PANEL_ROWS, n_rows - r);
         if (w->dtype == NR_DTYPE_I8)
             nr_pack_panel_i8((int8_t *)w->weights + panel * nr_panel_i8_bytes(w->n_in),
-                             w->row_sum + j->row0 + r, (const int8_t *)j->rows + at, w->n_in, n,
+                             w->row_sum + row0 + r, (const int8_t *)host_rows + at, w->n_in, n,
                              w->n_in);
         else
             nr_pack_panel_f32((float *)w->weights + panel * nr_panel_f32_count(w->n_in),
-                              (const float *)j->rows + at, w->n_in, n, w->n_in);
+                              (const float *)host_rows + at, w->n_in, n, w->n_in);
     }
-}
-
-static void cpu_pack_rows(nr_backend *base, nr_linear *w, int32_t row0, int32_t n_rows,
-                          const void *host_rows) {
-    cpu_backend *be = self(base);
-    NR_ASSERT(row0 % NR_PANEL_ROWS == 0 && row0 + n_rows <= w->n_out);
-    NR_ASSERT(n_rows % NR_PANEL_ROWS == 0 || row0 + n_rows == w->n_out);
-    int64_t panels = nr_panel_count(n_rows);
-    nr_pool_run(be->pool, panels, grain_of(be, panels, (int64_t)w->n_in * NR_PANEL_ROWS), run_pack,
-                &(pack_job){.w = w, .row0 = row0, .n_rows = n_rows, .rows = host_rows});
 }
 
 static void cpu_patchify(nr_backend *be, float *y, const float *pixels, int32_t side_h,

@@ -12,6 +12,7 @@
 
 #include "backend.h"
 #include "pack.h"
+#include "quant.h"
 
 /* Before a loop with a constant count of at most 8 inside a kernel: its arrays become registers. */
 #if defined(__clang__)
@@ -27,6 +28,7 @@ typedef struct nr_linear_job {
     int64_t ldq;  /* bytes between rows: nr_cpu_xq_stride(n_in) */
     float *scale; /* [m] */
     float *outliers; /* [m, NR_LINEAR_OUTLIERS_MAX] activations of the outlier columns */
+    int32_t *spikes; /* [m, NR_QUANT_SPIKES] columns of the spikes, ascending, -1 last */
 } nr_linear_job;
 
 /* Whole lines, plus one so that rows of 2^n bytes do not share a cache set. */

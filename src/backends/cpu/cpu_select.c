@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #if defined(__aarch64__)
 #include <sys/auxv.h>
 #ifndef HWCAP_ASIMDDP
@@ -20,9 +23,10 @@ static bool always(void) {
 
 #if defined(__x86_64__)
 static bool has_avx2(void) {
+    unsigned a, b, c, d; /* not every compiler's builtin knows "f16c" */
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
 }
 static bool has_avx512vnni(void) {
     __builtin_cpu_init();

@@ -9,17 +9,20 @@
 #define NR_MLP_PROJECTOR_H
 
 #include "model.h"
-#include "weight_loader.h"
+#include "wide_linear.h"
 
 typedef struct nr_projector {
     int32_t vision_hidden, text_hidden, rows_max;
-    bool bias;
+    bool bias, wide;
     nr_activation activation;
     nr_dtype precision;
-    nr_linear linear_1, linear_2; /* [text, vision], [text, text] */
-    float *hidden_rows;           /* scratch [rows_max, text_hidden] */
+    nr_wide_linear linear_1, linear_2; /* [text, vision], [text, text] */
+    float *hidden_rows;                /* scratch [rows_max, text_hidden] */
+    float *r;                          /* scratch [rows_max, widest n_in] when wide */
 } nr_projector;
 
+/* Bytes of a second digit. */
+uint64_t nr_projector_bytes(const nr_projector *m);
 void nr_projector_carve_weights(nr_projector *m, nr_arena *a);
 nr_status nr_projector_load(nr_projector *m, nr_loader *l, const char *prefix, nr_error *err);
 void nr_projector_carve_scratch(nr_projector *m, nr_arena *a);

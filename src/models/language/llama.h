@@ -34,6 +34,7 @@ typedef struct nr_llama_layer {
 typedef struct nr_llama {
     nr_llama_config config;
     nr_dtype precision, kv_dtype;
+    nr_dtype embed_dtype;   /* F32 where the table is small or the reference is asked for */
     int32_t context;        /* positions a sequence may use */
     int32_t cache_cap;      /* context rounded up to NR_KV_BLOCK */
     int32_t rows_max, logits_rows;
@@ -58,6 +59,8 @@ nr_status nr_llama_configure(nr_llama *m, const nr_json_at *text_config,
                              const nr_model_options *options, nr_error *err);
 /* Fills what a decoder knows of nr_model_info. */
 void nr_llama_describe(const nr_llama *m, nr_model_info *info);
+/* Keep the embedding table in f32 where that costs at most bytes_max and it is not the head. */
+void nr_llama_choose_embedding(nr_llama *m, uint64_t bytes_max);
 void nr_llama_release(nr_llama *m); /* host arrays */
 void nr_llama_carve_weights(nr_llama *m, nr_arena *a);
 /* prefix ends in '.'; head_name is NULL when tied. Fills the rotary table too. */

@@ -85,6 +85,7 @@ nr_status nr_llama_configure(nr_llama *m, const nr_json_at *text_config,
                c->context_max);
     m->precision = options->precision;
     m->kv_dtype = options->precision == NR_DTYPE_F32 ? NR_DTYPE_F32 : NR_DTYPE_F16;
+    m->embed_dtype = m->precision;
     m->context = context;
     m->cache_cap = (int32_t)nr_round_up((size_t)context, NR_KV_BLOCK);
     m->rows_max = options->rows_max > 0 ? options->rows_max : ROWS_MAX_DEFAULT;
@@ -95,6 +96,12 @@ nr_status nr_llama_configure(nr_llama *m, const nr_json_at *text_config,
     m->positions = nr_calloc((size_t)m->rows_max, sizeof *m->positions);
     NR_FAIL_IF(!m->layers || !m->positions, NO_MEMORY, "description of %d layers", c->n_layers);
     return NR_STATUS_OK;
+}
+
+void nr_llama_choose_embedding(nr_llama *m, uint64_t bytes_max) {
+    const nr_llama_config *c = &m->config;
+    uint64_t bytes = (uint64_t)c->vocab * (uint64_t)c->hidden * sizeof(float);
+    if (!c->tied && bytes <= bytes_max) m->embed_dtype = NR_DTYPE_F32;
 }
 
 void nr_llama_describe(const nr_llama *m, nr_model_info *info) {

@@ -3,6 +3,7 @@
 #include "llama_lm.h"
 
 #include "llama.h"
+#include "wide_linear.h"
 
 #include "nr_alloc.h"
 
@@ -33,6 +34,7 @@ static nr_status llama_lm_create(const nr_hf_config *config, const nr_model_opti
         llama_lm_destroy(&m->base);
         return status;
     }
+    nr_llama_choose_embedding(&m->language, NR_WIDE_BYTES_MAX);
     nr_llama_describe(&m->language, &m->base.info);
     m->base.info.image_token_id = -1;
     *out = &m->base;

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-/* transformers' LlamaRotaryEmbedding: inverse frequencies and angles in f32, as torch rounds them. */
+/* transformers' LlamaRotaryEmbedding: frequencies and angles in f32, as torch rounds them. */
 static nr_status fill_rotary(nr_llama *m, nr_loader *l, nr_error *err) {
     int32_t head_dim = m->config.head_dim, half = head_dim / 2;
     float *row = nr_malloc((size_t)head_dim * sizeof *row);

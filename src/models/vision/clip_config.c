@@ -29,8 +29,8 @@ static nr_status read_config(const nr_json_at *at, nr_clip_config *c, nr_error *
 
 static nr_status check_config(const nr_json_at *at, nr_clip_config *c, nr_error *err) {
     NR_FAIL_IF(c->hidden % c->n_heads != 0 || c->hidden / c->n_heads > NR_HEAD_DIM_MAX, SHAPE,
-               "%s: hidden_size %d, expected a multiple of the %d attention heads, at most %d times",
-               at->where, c->hidden, c->n_heads, NR_HEAD_DIM_MAX);
+               "%s: hidden_size %d, expected 1 to %d values for each of the %d attention heads",
+               at->where, c->hidden, NR_HEAD_DIM_MAX, c->n_heads);
     c->grid = c->image_side / c->patch; /* a convolution of stride `patch` drops the rest */
     NR_FAIL_IF(c->grid < 1 || c->grid > NR_PATCH_GRID_MAX, SHAPE,
                "%s: image_size %d over patch_size %d, expected 1 to %d patches a side", at->where,

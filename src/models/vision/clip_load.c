@@ -20,7 +20,7 @@ static nr_status load_norm(nr_clip *m, nr_loader *l, const char *prefix, const c
     return nr_load_tensor(l, name, 1, dims, bias, NULL, err);
 }
 
-static nr_status load_qkv(nr_clip *m, nr_loader *l, const char *prefix, nr_linear *w,
+static nr_status load_qkv(nr_clip *m, nr_loader *l, const char *prefix, nr_wide_linear *w,
                           const float *gamma, nr_error *err) {
     static const char *const which[3] = {"q", "k", "v"};
     char weight[3][NR_LOAD_NAME_MAX], bias[3][NR_LOAD_NAME_MAX];
@@ -31,17 +31,17 @@ static nr_status load_qkv(nr_clip *m, nr_loader *l, const char *prefix, nr_linea
         source.bias[i] = nr_load_name(bias[i], "%sself_attn.%s_proj.bias", prefix, which[i]);
         source.rows[i] = m->config.hidden;
     }
-    return nr_load_linear(l, w, &source, err);
+    return nr_wide_linear_load(l, w, &source, err);
 }
 
-static nr_status load_single(nr_loader *l, const char *prefix, const char *which, nr_linear *w,
+static nr_status load_single(nr_loader *l, const char *prefix, const char *which, nr_wide_linear *w,
                              const float *gamma, nr_error *err) {
     char weight[NR_LOAD_NAME_MAX], bias[NR_LOAD_NAME_MAX];
     nr_load_name(weight, "%s%s.weight", prefix, which);
     nr_load_name(bias, "%s%s.bias", prefix, which);
     nr_linear_source source = {
-        .n_parts = 1, .weight = {weight}, .bias = {bias}, .rows = {w->n_out}, .gamma = gamma};
-    return nr_load_linear(l, w, &source, err);
+        .n_parts = 1, .weight = {weight}, .bias = {bias}, .rows = {w->high.n_out}, .gamma = gamma};
+    return nr_wide_linear_load(l, w, &source, err);
 }
 
 static nr_status load_embeddings(nr_clip *m, nr_loader *l, const char *prefix, nr_error *err) {
@@ -58,7 +58,7 @@ static nr_status load_embeddings(nr_clip *m, nr_loader *l, const char *prefix, n
                                .rows = {c->hidden},
                                .flatten = true,
                                .keep = true};
-    return nr_load_linear(l, &m->patches, &source, err);
+    return nr_wide_linear_load(l, &m->patches, &source, err);
 }
 
 static nr_status load_layer(nr_clip *m, nr_loader *l, const char *prefix, int32_t i, float *gamma,

@@ -21,10 +21,32 @@ static float *take(nr_arena *a, int64_t rows, int64_t cols) {
     return nr_arena_take(a, (size_t)rows * (size_t)cols, sizeof(float));
 }
 
+uint64_t nr_clip_patch_bytes(const nr_clip_config *c) {
+    return (uint64_t)c->hidden * (uint64_t)patch_dim(c);
+}
+
+uint64_t nr_clip_block_bytes(const nr_clip_config *c) {
+    uint64_t d = (uint64_t)c->hidden;
+    return (uint64_t)c->n_layers_used * (4 * d * d + 2 * d * (uint64_t)c->ffn);
+}
+
+static void carve_linear(const nr_clip *m, nr_wide_linear *w, nr_arena *a, int32_t n_out,
+                         int32_t n_in, bool gamma_fed) {
+    nr_wide_linear_carve(w, a, &(nr_wide_spec){.dtype = m->precision,
+                                               .n_out = n_out,
+                                               .n_in = n_in,
+                                               .has_bias = true,
+                                               .gamma_fed = gamma_fed,
+                                               .wide = m->wide});
+}
+
 void nr_clip_carve_weights(nr_clip *m, nr_arena *a) {
     const nr_clip_config *c = &m->config;
     int32_t d = c->hidden;
-    nr_linear_carve(&m->patches, a, m->precision, d, patch_dim(c), false, false);
+    nr_wide_linear_carve(&m->patches, a, &(nr_wide_spec){.dtype = m->precision,
+                                                         .n_out = d,
+                                                         .n_in = patch_dim(c),
+                                                         .wide = m->wide_patches});
     m->class_token = take(a, 1, d);
     m->positions = take(a, c->n_positions, d);
     m->pre_norm_weight = take(a, 1, d);
@@ -33,12 +55,12 @@ void nr_clip_carve_weights(nr_clip *m, nr_arena *a) {
         nr_clip_layer *layer = &m->layers[i];
         layer->norm1_weight = take(a, 1, d);
         layer->norm1_bias = take(a, 1, d);
-        nr_linear_carve(&layer->qkv, a, m->precision, 3 * d, d, true, true);
-        nr_linear_carve(&layer->attn_out, a, m->precision, d, d, true, false);
+        carve_linear(m, &layer->qkv, a, 3 * d, d, true);
+        carve_linear(m, &layer->attn_out, a, d, d, false);
         layer->norm2_weight = take(a, 1, d);
         layer->norm2_bias = take(a, 1, d);
-        nr_linear_carve(&layer->fc1, a, m->precision, c->ffn, d, true, true);
-        nr_linear_carve(&layer->fc2, a, m->precision, d, c->ffn, true, false);
+        carve_linear(m, &layer->fc1, a, c->ffn, d, true);
+        carve_linear(m, &layer->fc2, a, d, c->ffn, false);
     }
 }
 
@@ -59,20 +81,23 @@ void nr_clip_carve_scratch(nr_clip *m, nr_arena *a) {
                     .cap = (int32_t)cap};
     m->kv.k = take(a, c->n_heads * cap, head_dim);
     m->kv.v = take(a, c->n_heads * cap, v_dim);
+    m->r = NULL;
+    if (m->wide || m->wide_patches)
+        m->r = take(a, c->n_positions, NR_MAX(patch_dim(c), NR_MAX(c->ffn, c->hidden)));
     m->x_rest = NULL;
     if (m->n_layers_loaded > c->n_layers_used) m->x_rest = take(a, c->n_positions, c->hidden);
 }
 
-static void project(nr_backend *be, float *y, const float *x, int64_t ldx, int64_t m,
-                    const nr_linear *w, nr_activation activation, const float *residual) {
-    be->ops->linear(be, &(nr_linear_args){.y = y,
-                                          .x = x,
-                                          .ldy = w->n_out,
-                                          .ldx = ldx,
-                                          .m = m,
-                                          .linear = w,
-                                          .activation = activation,
-                                          .residual = residual});
+static void project(nr_clip *m, nr_backend *be, float *y, const float *x, int64_t rows,
+                    const nr_wide_linear *w, nr_activation activation, const float *residual) {
+    nr_linear_args args = {.y = y,
+                           .x = x,
+                           .ldy = w->high.n_out,
+                           .ldx = w->high.n_in,
+                           .m = rows,
+                           .activation = activation,
+                           .residual = residual};
+    nr_wide_linear_apply(be, w, &args, m->r);
 }
 
 static void embed(nr_clip *m, nr_backend *be, const float *pixels) {
@@ -82,8 +107,7 @@ static void embed(nr_clip *m, nr_backend *be, const float *pixels) {
     be->ops->upload(be, m->pixels, pixels, pixel_bytes);
     be->ops->patchify(be, m->patch_rows, m->pixels, c->image_side, c->image_side, c->patch);
     be->ops->copy(be, m->x, m->class_token, (size_t)d * sizeof(float));
-    project(be, m->x + d, m->patch_rows, patch_dim(c), n_patches, &m->patches, NR_ACTIVATION_NONE,
-            NULL);
+    project(m, be, m->x + d, m->patch_rows, n_patches, &m->patches, NR_ACTIVATION_NONE, NULL);
     be->ops->add_rows(be, m->x, d, m->positions, m->position_ids, c->n_positions, d);
     be->ops->layer_norm(be, m->x, m->x, c->n_positions, d, m->pre_norm_weight, m->pre_norm_bias,
                         c->layer_norm_eps);
@@ -110,12 +134,12 @@ static void run_block(nr_clip *m, nr_backend *be, const nr_clip_layer *layer, fl
     int32_t d = c->hidden, n = c->n_positions;
     float eps = c->layer_norm_eps;
     be->ops->layer_norm(be, m->h, x, n, d, layer->norm1_weight, layer->norm1_bias, eps);
-    project(be, m->qkv_rows, m->h, d, n, &layer->qkv, NR_ACTIVATION_NONE, NULL);
+    project(m, be, m->qkv_rows, m->h, n, &layer->qkv, NR_ACTIVATION_NONE, NULL);
     attend(m, be);
-    project(be, x, m->h, d, n, &layer->attn_out, NR_ACTIVATION_NONE, x);
+    project(m, be, x, m->h, n, &layer->attn_out, NR_ACTIVATION_NONE, x);
     be->ops->layer_norm(be, m->h, x, n, d, layer->norm2_weight, layer->norm2_bias, eps);
-    project(be, m->ffn_rows, m->h, d, n, &layer->fc1, c->activation, NULL);
-    project(be, x, m->ffn_rows, c->ffn, n, &layer->fc2, NR_ACTIVATION_NONE, x);
+    project(m, be, m->ffn_rows, m->h, n, &layer->fc1, c->activation, NULL);
+    project(m, be, x, m->ffn_rows, n, &layer->fc2, NR_ACTIVATION_NONE, x);
 }
 
 const float *nr_clip_forward(nr_clip *m, nr_backend *be, const float *pixels, const nr_tap *tap,

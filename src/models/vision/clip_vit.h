@@ -12,7 +12,7 @@
 #define NR_CLIP_VIT_H
 
 #include "model.h"
-#include "weight_loader.h"
+#include "wide_linear.h"
 
 typedef struct nr_clip_config {
     int32_t hidden, ffn, n_layers, n_heads, image_side, patch;
@@ -25,17 +25,19 @@ typedef struct nr_clip_config {
 
 typedef struct nr_clip_layer {
     float *norm1_weight, *norm1_bias; /* [hidden] */
-    nr_linear qkv;                    /* [3 hidden, hidden] */
-    nr_linear attn_out;               /* [hidden, hidden] */
+    nr_wide_linear qkv;                    /* [3 hidden, hidden] */
+    nr_wide_linear attn_out;               /* [hidden, hidden] */
     float *norm2_weight, *norm2_bias; /* [hidden] */
-    nr_linear fc1, fc2;               /* [ffn, hidden], [hidden, ffn] */
+    nr_wide_linear fc1, fc2;               /* [ffn, hidden], [hidden, ffn] */
 } nr_clip_layer;
 
 typedef struct nr_clip {
     nr_clip_config config;
     nr_dtype precision;
+    bool wide;               /* linears have two digits, where INT8 */
+    bool wide_patches;       /* the patch embedding has */
     int32_t n_layers_loaded; /* n_layers_used, or all for a trace */
-    nr_linear patches;       /* [hidden, 3 * patch * patch], no bias */
+    nr_wide_linear patches;       /* [hidden, 3 * patch * patch], no bias */
     float *class_token;      /* [hidden] */
     float *positions;        /* [n_positions, hidden] */
     float *pre_norm_weight, *pre_norm_bias; /* [hidden] */
@@ -47,6 +49,7 @@ typedef struct nr_clip {
     float *x, *h;            /* [n_positions, hidden] */
     float *qkv_rows;         /* [n_positions, 3 hidden] */
     float *ffn_rows;         /* [n_positions, ffn] */
+    float *r;                /* [n_positions, widest n_in] second digit of activations, or NULL */
     float *x_rest;           /* [n_positions, hidden] of blocks that only a trace runs, or NULL */
     nr_kv kv;                /* keys and values of the current block */
 } nr_clip;
@@ -55,6 +58,9 @@ typedef struct nr_clip {
  * embeddings; negative: from the end). */
 nr_status nr_clip_configure(nr_clip *m, const nr_json_at *vision_config, int32_t feature_layer,
                             const nr_model_options *options, nr_error *err);
+/* Bytes of a second digit of the patch embedding, and of all other linears. */
+uint64_t nr_clip_patch_bytes(const nr_clip_config *c);
+uint64_t nr_clip_block_bytes(const nr_clip_config *c);
 void nr_clip_release(nr_clip *m);
 void nr_clip_carve_weights(nr_clip *m, nr_arena *a);
 nr_status nr_clip_load(nr_clip *m, nr_loader *l, const char *prefix, nr_error *err);

@@ -72,6 +72,20 @@ static nr_status configure_projector(llava *m, const nr_json_at *top, nr_error *
     return nr_activation_config(top, "projector_hidden_act", &m->projector.activation, err);
 }
 
+/* Second digits for whatever fits the allowance, the cheapest first. */
+static void choose_wide(llava *m) {
+    uint64_t left = NR_WIDE_BYTES_MAX, patches = nr_clip_patch_bytes(&m->vision.config);
+    uint64_t bridge = nr_projector_bytes(&m->projector);
+    uint64_t blocks = nr_clip_block_bytes(&m->vision.config);
+    m->vision.wide_patches = patches <= left;
+    if (m->vision.wide_patches) left -= patches;
+    m->projector.wide = bridge <= left;
+    if (m->projector.wide) left -= bridge;
+    m->vision.wide = blocks <= left;
+    if (m->vision.wide) left -= blocks;
+    nr_llama_choose_embedding(&m->language, left);
+}
+
 static void fill_info(llava *m) {
     nr_model_info *info = &m->base.info;
     const nr_clip_config *v = &m->vision.config;
@@ -91,6 +105,7 @@ static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_
     info->n_image_tokens = m->keep_class_token ? n_positions : n_positions - 1;
     NR_TRY(configure_language(m, &top, options, err));
     NR_TRY(configure_projector(m, &top, err));
+    choose_wide(m);
     fill_info(m);
     info->image_token_id = 32000;
     NR_TRY(nr_json_opt_i32(&top, "image_token_id", 0, info->vocab - 1, &info->image_token_id, err));

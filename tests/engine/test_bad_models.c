@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_bad_models.c - what is wrong with a checkpoint or a request is said: what was found, what
+ * was expected and where; nothing stays allocated.
+ */
+#include "engine_fixture.h"
+
+#include "nr_alloc.h"
+#include "safetensors.h"
+
+static char temp[4096];
+
+static int make_temp(void **state) {
+    (void)state;
+    fixture_temp_dir(temp);
+    return 0;
+}
+
+static int remove_temp(void **state) {
+    (void)state;
+    fixture_remove_tree(temp);
+    return 0;
+}
+
+static void make(char dir[4096], const char *name, const char *options) {
+    fixture_make_checkpoint("tiny", fixture_path(dir, "%s/%s", temp, name), options);
+}
+
+/* Opening fails with `status` and a message that has each of the words; no block is left. */
+static void refused(const char *dir, const nr_engine_options *o, nr_status status,
+                    const char *const *words) {
+    nr_engine *engine = NULL;
+    nr_error problem = {0};
+    uint64_t live = nr_alloc_get_stats().live_count;
+    nr_status found = nr_engine_open(dir, o, &engine, &problem);
+    if (found != status)
+        fail_msg("%s: %s (%s)", dir, nr_status_name(found), problem.message);
+    print_message("%s\n", problem.message);
+    for (; *words; words++)
+        if (!strstr(problem.message, *words))
+            fail_msg("\"%s\" not in: %s", *words, problem.message);
+    assert_int_equal(nr_alloc_get_stats().live_count, live);
+}
+
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* Replace `from` by `to` (same length or not) in DIR/name. */
+static void edit(const char *dir, const char *name, const char *from, const char *to) {
+    char path[4096];
+    size_t n;
+    char *text = fixture_read_file(fixture_path(path, "%s/%s", dir, name), &n);
+    char *at = strstr(text, from);
+    if (!at) fail_msg("%s has no %s", path, from);
+    size_t head = (size_t)(at - text), tail = n - head - strlen(from);
+    char *edited = malloc(n + strlen(to) + 1);
+    memcpy(edited, text, head);
+    memcpy(edited + head, to, strlen(to));
+    memcpy(edited + head + strlen(to), at + strlen(from), tail);
+    fixture_write_file(path, edited, head + strlen(to) + tail);
+    free(edited);
+    free(text);
+}
+
+static void test_missing(void **state) {
+    char dir[4096], path[4096];
+    (void)state;
+    refused(fixture_path(dir, "%s/nowhere", temp), NULL, NR_STATUS_NOT_FOUND,
+            WORDS("nowhere", "no such folder"));
+    make(dir, "no-tokenizer", "");
+    unlink(fixture_path(path, "%s/tokenizer.json", dir));
+    refused(dir, NULL, NR_STATUS_NOT_FOUND, WORDS("tokenizer.json"));
+    make(dir, "no-weights", "");
+    unlink(fixture_path(path, "%s/model.safetensors", dir));
+    refused(dir, NULL, NR_STATUS_NOT_FOUND, WORDS("no-weights", "model.safetensors"));
+}
+
+static void test_shards(void **state) {
+    char dir[4096], path[4096];
+    struct stat st;
+    (void)state;
+    make(dir, "shard-missing", "--shard-bytes 300000");
+    unlink(fixture_path(path, "%s/model-00002-of-00003.safetensors", dir));
+    if (access(fixture_path(path, "%s/model-00001-of-00003.safetensors", dir), R_OK) != 0)
+        fail_msg("the checkpoint was expected in three shards");
+    refused(dir, NULL, NR_STATUS_NOT_FOUND, WORDS("model-00002-of-00003.safetensors"));
+    make(dir, "shard-short", "--shard-bytes 300000");
+    fixture_path(path, "%s/model-00002-of-00003.safetensors", dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size - 100), 0);
+    refused(dir, NULL, NR_STATUS_FORMAT, WORDS("model-00002-of-00003.safetensors"));
+}
+
+static void test_configuration(void **state) {
+    char dir[4096];
+    (void)state;
+    make(dir, "unknown", "");
+    edit(dir, "config.json", "\"model_type\": \"llava\"", "\"model_type\": \"pixtral\"");
+    refused(dir, NULL, NR_STATUS_UNSUPPORTED, WORDS("pixtral", "llava", "config.json"));
+    make(dir, "no-json", "");
+    edit(dir, "config.json", "{", "[");
+    refused(dir, NULL, NR_STATUS_FORMAT, WORDS("config.json"));
+    make(dir, "heads", "");
+    edit(dir, "config.json", "\"num_attention_heads\": ", "\"num_attention_heads\": 9");
+    refused(dir, NULL, NR_STATUS_SHAPE, WORDS("attention heads"));
+}
+
+/* The config asks for another width than the tensors have. */
+static void test_wrong_shape(void **state) {
+    char dir[4096];
+    (void)state;
+    make(dir, "shape", "");
+    edit(dir, "config.json", "\"intermediate_size\": 1", "\"intermediate_size\": 2");
+    refused(dir, NULL, NR_STATUS_SHAPE, WORDS("tensor", "shape [", "expected ["));
+}
+
+/* Poison one f16 value of a tensor. */
+static void poison(const char *dir, const char *tensor, uint16_t bits) {
+    char path[4096];
+    nr_file f;
+    nr_safetensors table;
+    fixture_path(path, "%s/model.safetensors", dir);
+    MUST(nr_file_open(path, &f, err));
+    MUST(nr_safetensors_read(&f, &table, err));
+    const nr_safetensor *t = nr_safetensors_find(&table, tensor);
+    assert_non_null(t);
+    assert_int_equal(t->dtype, NR_DTYPE_F16);
+    long at = (long)t->offset + (long)(t->n_elements / 2) * 2;
+    nr_safetensors_reset(&table);
+    nr_file_close(&f);
+    FILE *out = fopen(path, "r+b");
+    assert_int_equal(fseek(out, at, SEEK_SET), 0);
+    assert_int_equal(fwrite(&bits, sizeof bits, 1, out), 1);
+    assert_int_equal(fclose(out), 0);
+}
+
+static void test_not_finite(void **state) {
+    static const char *const tensors[] = {
+        "language_model.model.layers.1.mlp.down_proj.weight",
+        "language_model.model.norm.weight",
+        "vision_tower.vision_model.embeddings.patch_embedding.weight",
+        "multi_modal_projector.linear_1.bias"};
+    char dir[4096], name[64];
+    (void)state;
+    for (size_t i = 0; i < NR_COUNT(tensors); i++) {
+        snprintf(name, sizeof name, "nan-%zu", i);
+        make(dir, name, "");
+        poison(dir, tensors[i], i % 2 ? 0x7c00 : 0x7e00); /* infinity, NaN */
+        nr_engine_options o = nr_engine_options_default();
+        for (int p = 0; p < 2; p++) {
+            o.precision = p ? NR_PRECISION_F32 : NR_PRECISION_INT8;
+            refused(dir, &o, NR_STATUS_NOT_FINITE, WORDS(tensors[i], name));
+        }
+    }
+}
+
+static void test_options(void **state) {
+    char dir[4096];
+    (void)state;
+    make(dir, "options", "");
+    nr_engine_options o = nr_engine_options_default();
+    o.context_tokens = 100000;
+    refused(dir, &o, NR_STATUS_LIMIT, WORDS("100000"));
+    o = nr_engine_options_default();
+    o.cpu_kernels = "sse9";
+    refused(dir, &o, NR_STATUS_ARG, WORDS("sse9", "scalar"));
+    o = nr_engine_options_default();
+    o.n_threads = -1;
+    refused(dir, &o, NR_STATUS_ARG, WORDS("-1"));
+    o = nr_engine_options_default();
+    o.struct_bytes = 3;
+    refused(dir, &o, NR_STATUS_ARG, WORDS("nr_engine_options"));
+}
+
+static void test_requests(void **state) {
+    char dir[4096];
+    nr_engine *engine = NULL;
+    nr_session *session = NULL;
+    nr_error problem = {0};
+    nr_step step;
+    (void)state;
+    make(dir, "requests", "");
+    nr_engine_options o = nr_engine_options_default();
+    o.context_tokens = 64;
+    MUST(nr_engine_open(dir, &o, &engine, err));
+    MUST(nr_session_create(engine, &session, err));
+    assert_int_equal(nr_session_step(session, &step, &problem), NR_STATUS_ARG);
+    char *longest = malloc(40000);
+    memset(longest, 'x', 39999);
+    longest[39999] = '\0';
+    assert_int_equal(nr_session_ask(session, longest, NULL, &problem), NR_STATUS_CONTEXT_FULL);
+    print_message("%s\n", problem.message);
+    assert_non_null(strstr(problem.message, "64"));
+    longest[0] = (char)0xff;
+    longest[1] = '\0';
+    assert_int_equal(nr_session_ask(session, longest, NULL, &problem), NR_STATUS_FORMAT);
+    free(longest);
+    nr_generation_options g = nr_generation_options_default();
+    g.top_p = 0;
+    assert_int_equal(nr_session_ask(session, "x", &g, &problem), NR_STATUS_ARG);
+    assert_non_null(strstr(problem.message, "top_p"));
+    nr_session_cancel(session);
+    assert_int_equal(nr_session_ask(session, "x", NULL, &problem), NR_STATUS_CANCELLED);
+    MUST(nr_session_ask(session, "x", NULL, err)); /* once */
+    nr_session_cancel(session);
+    assert_int_equal(nr_session_step(session, &step, &problem), NR_STATUS_CANCELLED);
+    MUST(nr_session_step(session, &step, err));
+    nr_session_free(session);
+    nr_engine_close(engine);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_missing),       cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_configuration), cmocka_unit_test(test_wrong_shape),
+        cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_options),
+        cmocka_unit_test(test_requests)};
+    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+}

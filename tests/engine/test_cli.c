@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_cli.c - the command as its users meet it: what it prints where, exit codes, JSON shapes.
+ */
+#include "engine_fixture.h"
+
+#include <jansson.h>
+#include <sys/wait.h>
+
+static char temp[4096], model[4096], command_path[4096];
+static const char picture[] = "tests/tiny/tiny/tall.png";
+
+static int set_up(void **state) {
+    (void)state;
+    fixture_build_dir(command_path);
+    strcat(command_path, "/newsreader");
+    fixture_temp_dir(temp);
+    fixture_make_checkpoint("tiny", fixture_path(model, "%s/tiny", temp), "");
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    fixture_remove_tree(temp);
+    return 0;
+}
+
+typedef struct output {
+    int code;
+    char *out, *err; /* owns */
+} output;
+
+/* Run `newsreader ARGS` in a shell; {m} stands for the model's folder, {t} for a temporary one. */
+static output run(const char *args, const char *input) {
+    char expanded[16384], line[32768], out_path[4096], err_path[4096];
+    size_t used = 0;
+    for (const char *p = args; *p; p++) {
+        const char *insert = strncmp(p, "{m}", 3) == 0   ? model
+                             : strncmp(p, "{t}", 3) == 0 ? temp
+                                                         : NULL;
+        assert_true(used + 4200 < sizeof expanded);
+        if (insert) {
+            used += (size_t)snprintf(expanded + used, 4100, "%s", insert);
+            p += 2;
+        } else {
+            expanded[used++] = *p;
+        }
+    }
+    expanded[used] = '\0';
+    fixture_path(out_path, "%s/stdout", temp);
+    fixture_path(err_path, "%s/stderr", temp);
+    int n = snprintf(line, sizeof line, "%s %s <%s >%s 2>%s", command_path, expanded,
+             input ? input : "/dev/null", out_path, err_path);
+    assert_true(n > 0 && (size_t)n < sizeof line);
+    int status = system(line);
+    assert_true(WIFEXITED(status));
+    return (output){.code = WEXITSTATUS(status),
+                    .out = fixture_read_file(out_path, NULL),
+                    .err = fixture_read_file(err_path, NULL)};
+}
+
+static void drop(output *o) {
+    free(o->out);
+    free(o->err);
+}
+
+/* Exit code, and a word of standard error ("" for silence). */
+static void expect(const char *args, int code, const char *word) {
+    output o = run(args, NULL);
+    if (o.code != code) fail_msg("%s: exit %d: %s", args, o.code, o.err);
+    if (!strstr(o.err, word)) fail_msg("%s: \"%s\" not in: %s", args, word, o.err);
+    if (!*word && *o.err) fail_msg("%s: standard error says: %s", args, o.err);
+    drop(&o);
+}
+
+static void test_usage(void **state) {
+    (void)state;
+    output o = run("--help", NULL);
+    assert_int_equal(o.code, 0);
+    assert_non_null(strstr(o.out, "usage: newsreader read"));
+    drop(&o);
+    o = run("--version", NULL);
+    assert_int_equal(strncmp(o.out, "newsreader ", 11), 0);
+    drop(&o);
+    expect("", 2, "usage");
+    expect("frobnicate", 2, "frobnicate");
+    expect("read --model {m}", 2, "no pictures");
+    expect("read --model {m} --dtype int7 x.png", 2, "int7");
+    expect("read --model {m} --max-tokens 0 x.png", 2, "--max-tokens 0");
+    expect("read --model {m} --top-p 1.5 x.png", 2, "--top-p");
+    expect("read --model {m} --image-fit stretch x.png", 2, "stretch");
+    expect("read --model {m} --fields headline,weather x.png", 2, "weather");
+    expect("read --model {m} --frob x.png", 2, "frob");
+    expect("read --model {t}/nowhere x.png", 3, "nowhere");
+    expect("quantize {m}", 2, "DIR OUT");
+    expect("trace --model {m}", 2, "--out");
+}
+
+static void test_read_text(void **state) {
+    (void)state;
+    char args[4096];
+    snprintf(args, sizeof args, "read --model {m} --prompt 'What is it?' --max-tokens 5 %s",
+             picture);
+    output o = run(args, NULL);
+    assert_int_equal(o.code, 0);
+    assert_string_equal(o.err, ""); /* no progress where nobody watches */
+    assert_true(strlen(o.out) > 1 && o.out[strlen(o.out) - 1] == '\n');
+    output piped = run("read --model {m} --prompt 'What is it?' --max-tokens 5 -", picture);
+    assert_string_equal(piped.out, o.out);
+    drop(&o);
+    drop(&piped);
+}
+
+static void check_reply(const json_t *reply, const char *fit) {
+    static const char *const times[] = {"load", "decode_image", "preprocess", "vision", "prefill",
+                                        "generate"};
+    assert_string_equal(json_string_value(json_object_get(reply, "model")), "tiny");
+    assert_string_equal(json_string_value(json_object_get(reply, "dtype")), "int8");
+    assert_string_equal(json_string_value(json_object_get(reply, "image_fit")), fit);
+    assert_string_equal(json_string_value(json_object_get(reply, "finish_reason")), "length");
+    const json_t *tokens = json_object_get(reply, "tokens");
+    assert_int_equal(json_integer_value(json_object_get(tokens, "image")), 16);
+    assert_int_equal(json_integer_value(json_object_get(tokens, "answer")), 4);
+    assert_true(json_integer_value(json_object_get(tokens, "prompt")) > 20);
+    for (size_t i = 0; i < NR_COUNT(times); i++)
+        assert_true(json_real_value(json_object_get(json_object_get(reply, "ms"), times[i])) > 0);
+    const json_t *memory = json_object_get(reply, "memory");
+    assert_true(json_integer_value(json_object_get(memory, "planned_bytes")) > 100000);
+    assert_true(json_integer_value(json_object_get(memory, "peak_bytes")) > 100000);
+}
+
+/* A broken picture in the middle costs its own answer, not the others'. */
+static void test_read_json(void **state) {
+    char args[4096], broken[4096];
+    (void)state;
+    fixture_path(broken, "%s/broken.png", temp);
+    fixture_write_file(broken, "\x89PNG\r\n\x1a\nnonsense", 16);
+    snprintf(args, sizeof args,
+             "read --model {m} --json --prompt 'What is it?' --ignore-stop --max-tokens 4 "
+             "--image-fit crop %s {t}/broken.png %s",
+             picture, picture);
+    output o = run(args, NULL);
+    assert_int_equal(o.code, 1);
+    assert_non_null(strstr(o.err, "broken.png"));
+    char *line = strtok(o.out, "\n");
+    for (int i = 0; i < 3; i++, line = strtok(NULL, "\n")) {
+        assert_non_null(line);
+        json_t *reply = json_loads(line, 0, NULL);
+        assert_non_null(reply);
+        if (i == 1)
+            assert_string_equal(
+                json_string_value(json_object_get(json_object_get(reply, "error"), "code")),
+                "FORMAT");
+        else check_reply(reply, "crop");
+        json_decref(reply);
+    }
+    assert_null(line);
+    drop(&o);
+}
+
+static void test_fields(void **state) {
+    char args[4096];
+    (void)state;
+    snprintf(args, sizeof args, "read --model {m} --json --fields headline,lead --max-tokens 4 %s",
+             picture);
+    output o = run(args, NULL);
+    assert_int_equal(o.code, 0);
+    json_t *reply = json_loads(o.out, 0, NULL), *fields = json_object_get(reply, "fields");
+    assert_int_equal(json_object_size(fields), 2);
+    assert_true(json_is_string(json_object_get(fields, "headline")));
+    assert_true(json_is_string(json_object_get(fields, "lead")));
+    json_decref(reply);
+    drop(&o);
+}
+
+static void test_tools(void **state) {
+    char args[4096];
+    (void)state;
+    expect("quantize {m} {t}/int8", 0, "");
+    expect("quantize {m} {t}/int8", 1, "exists");
+    expect("plan --model {t}/int8", 0, "");
+    snprintf(args, sizeof args, "read --model {t}/int8 --prompt x --max-tokens 2 %s", picture);
+    expect(args, 0, "");
+    expect("bench --model {m} --tokens 3", 0, "");
+    snprintf(args, sizeof args, "trace --model {m} --image %s --prompt x --out {t}/t.safetensors",
+             picture);
+    expect(args, 0, "");
+    snprintf(args, sizeof args,
+             "trace --model {m} --image %s --prompt x --out {t}/no/t.safetensors", picture);
+    expect(args, 1, "no/t.safetensors");
+    output o = run("plan --model {m} --json", NULL);
+    json_t *plan = json_loads(o.out, 0, NULL);
+    assert_true(json_integer_value(json_object_get(plan, "total_bytes")) > 0);
+    json_decref(plan);
+    drop(&o);
+}
+
+static void test_tokenize(void **state) {
+    char path[4096];
+    (void)state;
+    static const char lines[] = "\"news page\"\n\"</s> <image>\"\n\"\"\n";
+    fixture_write_file(fixture_path(path, "%s/lines", temp), lines, sizeof lines - 1);
+    output framed = run("tokenize --model {m}", path);
+    output bare = run("tokenize --model {m} --no-special", path);
+    assert_int_equal(framed.code, 0);
+    assert_int_equal(bare.code, 0);
+    assert_int_equal(strncmp(framed.out, "[1, ", 4), 0);
+    assert_null(strstr(bare.out, "600")); /* the image token stays text */
+    assert_non_null(strstr(framed.out, "[1]\n"));
+    assert_non_null(strstr(bare.out, "[]\n"));
+    drop(&framed);
+    drop(&bare);
+    fixture_write_file(path, "no json\n", 8);
+    bare = run("tokenize --model {m}", path);
+    assert_int_equal(bare.code, 1);
+    drop(&bare);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage),
+                                       cmocka_unit_test(test_read_text),
+                                       cmocka_unit_test(test_read_json),
+                                       cmocka_unit_test(test_fields),
+                                       cmocka_unit_test(test_tools),
+                                       cmocka_unit_test(test_tokenize)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

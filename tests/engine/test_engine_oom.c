@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_engine_oom.c - every allocation of loading, reading and quantizing fails once, and from
+ * some point on always: a clean NO_MEMORY, nothing left allocated, nothing left on disk.
+ */
+#include "engine_fixture.h"
+
+#include "nr_alloc.h"
+
+static char checkpoint[4096], quantized[4096], temp[4096];
+static char *picture_bytes;
+static size_t picture_n_bytes;
+
+static int set_up(void **state) {
+    char path[4096];
+    (void)state;
+    fixture_temp_dir(temp);
+    fixture_make_checkpoint("tiny", fixture_path(checkpoint, "%s/tiny", temp), "");
+    fixture_path(quantized, "%s/int8", temp);
+    fixture_path(path, "tests/tiny/tiny/tall.png");
+    picture_bytes = fixture_read_file(path, &picture_n_bytes);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    free(picture_bytes);
+    fixture_remove_tree(temp);
+    return 0;
+}
+
+/* Load, read a picture, three tokens. */
+static nr_status read_once(nr_error *err) {
+    nr_engine *engine = NULL;
+    nr_session *session = NULL;
+    nr_picture *picture = NULL;
+    nr_engine_options o = nr_engine_options_default();
+    nr_generation_options g = nr_generation_options_default();
+    nr_memory_plan plan;
+    nr_step step = {0};
+    o.n_threads = 2;
+    g.max_tokens = 3;
+    nr_status status = nr_memory_plan_read(checkpoint, &o, &plan, err);
+    if (status == NR_STATUS_OK) status = nr_engine_open(checkpoint, &o, &engine, err);
+    if (status == NR_STATUS_OK) status = nr_session_create(engine, &session, err);
+    if (status == NR_STATUS_OK)
+        status = nr_picture_read(picture_bytes, picture_n_bytes, &picture, err);
+    if (status == NR_STATUS_OK) status = nr_session_set_picture(session, picture, NR_FIT_AUTO, err);
+    if (status == NR_STATUS_OK) status = nr_session_ask(session, "What is it?", &g, err);
+    while (status == NR_STATUS_OK && !step.done) status = nr_session_step(session, &step, err);
+    nr_picture_free(picture);
+    nr_session_free(session);
+    nr_engine_close(engine);
+    return status;
+}
+
+static nr_status quantize_once(nr_error *err) {
+    nr_engine_options o = nr_engine_options_default();
+    o.n_threads = 1;
+    fixture_remove_tree(quantized);
+    return nr_quantize(checkpoint, quantized, &o, err);
+}
+
+/* Fail the n-th allocation for n = 1, 1+step, ... until none is left to fail. */
+static void sweep(nr_status (*once)(nr_error *), bool sticky, uint64_t step) {
+    uint64_t n_failed = 0;
+    MUST(once(err)); /* what the first run sets up for good */
+    uint64_t live = nr_alloc_get_stats().live_count;
+    for (uint64_t n = 1;; n += step) {
+        nr_error problem = {0};
+        nr_alloc_fail_nth(n, sticky);
+        nr_status status = once(&problem);
+        bool happened = nr_alloc_fail_happened();
+        nr_alloc_fail_nth(0, false);
+        if (!happened) break;
+        if (status != NR_STATUS_OK && (status != NR_STATUS_NO_MEMORY || !problem.message[0]))
+            fail_msg("allocation %llu: %s: %s", (unsigned long long)n, nr_status_name(status),
+                     problem.message);
+        if (nr_alloc_get_stats().live_count != live)
+            fail_msg("allocation %llu: %lld blocks left", (unsigned long long)n,
+                     (long long)(nr_alloc_get_stats().live_count - live));
+        n_failed++;
+    }
+    print_message("%llu failed allocations survived\n", (unsigned long long)n_failed);
+    assert_true(n_failed > 10);
+}
+
+static uint64_t stride(void) {
+    return getenv("NR_TEST_FULL") ? 1 : 7; /* `make test-full` takes every one */
+}
+
+static void test_read_each(void **state) {
+    (void)state;
+    sweep(read_once, false, stride());
+}
+
+static void test_read_from_then_on(void **state) {
+    (void)state;
+    sweep(read_once, true, stride());
+}
+
+static void test_quantize(void **state) {
+    (void)state;
+    sweep(quantize_once, false, stride());
+    sweep(quantize_once, true, stride());
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_read_each),
+                                       cmocka_unit_test(test_read_from_then_on),
+                                       cmocka_unit_test(test_quantize)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

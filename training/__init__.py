@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Recipe of the bundled reader: page generator, tokenizer, trainer, evaluator, export."""
