@@ -84,6 +84,11 @@ V_INLINE vf v_select_lt(vf x, vf y, vf if_less, vf other) {
         _mm256_blendv_ps(other.a, if_less.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
         _mm256_blendv_ps(other.b, if_less.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)));
 }
+V_INLINE uint32_t v_mask_ge(vf x, vf y) {
+    int lo = _mm256_movemask_ps(_mm256_cmp_ps(x.a, y.a, _CMP_GE_OQ));
+    int hi = _mm256_movemask_ps(_mm256_cmp_ps(x.b, y.b, _CMP_GE_OQ));
+    return (uint32_t)lo | (uint32_t)hi << 8;
+}
 V_INLINE vf v_first_n(vf x, int n, vf other) {
     return v_pair(_mm256_blendv_ps(other.a, x.a, _mm256_castsi256_ps(mask_below(n, 0))),
                   _mm256_blendv_ps(other.b, x.b, _mm256_castsi256_ps(mask_below(n, 8))));

@@ -54,6 +54,7 @@ V_INLINE vf v_abs(vf x) { return _mm512_abs_ps(x); }
 V_INLINE vf v_select_lt(vf x, vf y, vf if_less, vf other) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_LT_OQ), other, if_less);
 }
+V_INLINE uint32_t v_mask_ge(vf x, vf y) { return _mm512_cmp_ps_mask(x, y, _CMP_GE_OQ); }
 V_INLINE vf v_first_n(vf x, int n, vf other) {
     return _mm512_mask_blend_ps(lanes_below(n), other, x);
 }

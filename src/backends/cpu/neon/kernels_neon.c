@@ -70,6 +70,14 @@ V_INLINE vf v_abs(vf x) { FOUR(vabsq_f32(x.q[i])); }
 V_INLINE vf v_select_lt(vf x, vf y, vf if_less, vf other) {
     FOUR(vbslq_f32(vcltq_f32(x.q[i], y.q[i]), if_less.q[i], other.q[i]));
 }
+V_INLINE uint32_t v_mask_ge(vf x, vf y) {
+    static const uint32_t bit[4] = {1, 2, 4, 8};
+    const uint32x4_t bits = vld1q_u32(bit);
+    uint32_t mask = 0;
+    NR_UNROLL for (int i = 0; i < 4; i++)
+        mask |= vaddvq_u32(vandq_u32(vcgeq_f32(x.q[i], y.q[i]), bits)) << (4 * i);
+    return mask;
+}
 V_INLINE vf v_first_n(vf x, int n, vf other) {
     static const int32_t lane[4] = {0, 1, 2, 3};
     const int32x4_t lanes = vld1q_s32(lane);

@@ -60,6 +60,11 @@ V_INLINE vf v_max(vf a, vf b) { LANEWISE(a.f[i] > b.f[i] ? a.f[i] : b.f[i]); }
 V_INLINE vf v_min(vf a, vf b) { LANEWISE(a.f[i] < b.f[i] ? a.f[i] : b.f[i]); }
 V_INLINE vf v_abs(vf a) { LANEWISE(fabsf(a.f[i])); }
 V_INLINE vf v_select_lt(vf x, vf y, vf a, vf b) { LANEWISE(x.f[i] < y.f[i] ? a.f[i] : b.f[i]); }
+V_INLINE uint32_t v_mask_ge(vf x, vf y) {
+    uint32_t mask = 0;
+    EACH mask |= (uint32_t)(x.f[i] >= y.f[i]) << i;
+    return mask;
+}
 V_INLINE vf v_first_n(vf a, int n, vf other) { LANEWISE(i < n ? a.f[i] : other.f[i]); }
 V_INLINE vf v_exp2_of_magic(vf t) {
     uint32_t bits[16];
