@@ -61,7 +61,8 @@ static float quantize_token(int8_t *xq, const float *x, const nr_linear *w, nr_s
         else nr_spikes_add(spikes, fabsf(x[k]), k);
     }
     (void)nr_spikes_finish(spikes);
-    while (i_outlier < w->n_outliers || (i_spike < NR_QUANT_SPIKES && spikes->columns[i_spike] >= 0)) {
+    while (i_outlier < w->n_outliers ||
+           (i_spike < NR_QUANT_SPIKES && spikes->columns[i_spike] >= 0)) {
         bool spike = i_spike < NR_QUANT_SPIKES && spikes->columns[i_spike] >= 0;
         bool outlier = i_outlier < w->n_outliers;
         if (spike && outlier) spike = spikes->columns[i_spike] < w->outlier_columns[i_outlier];

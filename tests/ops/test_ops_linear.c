@@ -164,7 +164,7 @@ static void test_extremes(void) {
     linear_case_free(&c);
 }
 
-/* A row of zeros gives zeros; of a tiny one only the spikes are left, below what scales can hold. */
+/* A row of zeros gives zeros; of a tiny one only the spikes are left, below what scales hold. */
 static void test_zero_rows(void) {
     linear_case c = linear_case_make(NR_DTYPE_I8, 20, 50, false, 0, false, ops_ref.be);
     guarded x = guarded_alloc(50 * sizeof(float)), y = guarded_alloc(20 * sizeof(float));
