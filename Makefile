@@ -146,7 +146,7 @@ RUN_RELEASE = --group release $(call HOST_TESTS,release)
 RUN_ASAN = --group asan --slow 4 $(call HOST_TESTS,asan)
 RUN_FUZZ = --group fuzz $(patsubst %.c,build/asan/%,$(FUZZ_SRC))
 RUN_NEON = $(if $(NEON_TESTS),--group neon --slow 10 --wrap qemu-aarch64 $(NEON_TESTS))
-RUN_CHECK = --group check tools/check_layers.sh tools/check_style.sh tools/check_symbols.sh
+RUN_CHECK = --group check $(addprefix tools/check_,layers.sh style.sh symbols.sh install.sh)
 
 test:                            ## install what is missing, build, run every test (< 10 min)
 	@tools/install_deps.sh build test
@@ -191,10 +191,11 @@ fuzz:                            ## T=name [SECONDS=60]: one target under libFuz
 	@$(MAKE) BUILD=fuzz build/fuzz/tests/fuzz/fuzz_$(T)
 	@SECONDS_EACH=$(SECONDS) tools/fuzz.sh tests/fuzz/fuzz_$(T).c
 
-check: $(LIB)                    ## layers, style, exported symbols
+check: all                       ## layers, style, exported symbols, installation
 	@tools/check_layers.sh
 	@tools/check_style.sh
 	@tools/check_symbols.sh
+	@tools/check_install.sh
 
 bench: all $(LAB)                ## kernels; with MODEL=DIR also load, prefill and decode rates
 	@$(if $(LAB),$(LAB) $(BENCH_FLAGS))
