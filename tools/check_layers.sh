@@ -15,7 +15,7 @@ src/formats          src/tensor/dtype.h
 src/image
 src/tensor
 src/backends         src/tensor
-src/backends/cpu     src/backends/backend.h src/backends/vec_math.inc src/tensor
+src/backends/cpu     src/backends/backend.h src/backends/host_memory.h src/backends/vec_math.inc src/tensor
 src/backends/cuda    src/backends/backend.h src/tensor
 src/runtime          src/tensor src/backends/backend.h
 src/text             src/formats

@@ -8,6 +8,7 @@
  * sequence of operations as in the vector kernels.
  */
 #include "backend.h"
+#include "host_memory.h"
 #include "nr_alloc.h"
 #include "pack.h"
 #include "quant.h"
@@ -317,38 +318,6 @@ static int32_t ref_argmax(nr_backend *be, const float *x, int32_t n) {
     return best;
 }
 
-static void ref_pack_rows(nr_backend *be, nr_linear *w, int32_t row0, int32_t n_rows,
-                          const void *host_rows) {
-    (void)be;
-    NR_ASSERT(row0 % NR_PANEL_ROWS == 0 && row0 + n_rows <= w->n_out);
-    for (int32_t r = 0; r < n_rows; r += NR_PANEL_ROWS) {
-        int n = NR_MIN(NR_PANEL_ROWS, n_rows - r);
-        int64_t at = (int64_t)r * w->n_in, panel = (row0 + r) / NR_PANEL_ROWS;
-        if (w->dtype == NR_DTYPE_I8)
-            nr_pack_panel_i8((int8_t *)w->weights + panel * nr_panel_i8_bytes(w->n_in),
-                             w->row_sum + row0 + r, (const int8_t *)host_rows + at, w->n_in, n,
-                             w->n_in);
-        else
-            nr_pack_panel_f32((float *)w->weights + panel * nr_panel_f32_count(w->n_in),
-                              (const float *)host_rows + at, w->n_in, n, w->n_in);
-    }
-}
-
-static nr_status ref_arena_alloc(nr_backend *be, nr_arena *a, const char *what, nr_error *err) {
-    (void)be;
-    return nr_arena_alloc(a, true, what, err);
-}
-
-static void ref_arena_free(nr_backend *be, nr_arena *a) {
-    (void)be;
-    nr_arena_free(a);
-}
-
-static void ref_copy(nr_backend *be, void *dst, const void *src, size_t bytes) {
-    (void)be;
-    memcpy(dst, src, bytes);
-}
-
 static size_t ref_scratch_bytes(const nr_backend *be, int64_t rows_max, int64_t n_in_max,
                                 int64_t keys_max) {
     (void)be, (void)rows_max;
@@ -368,14 +337,14 @@ static void ref_close(nr_backend *be) {
 static const nr_backend_ops ref_ops = {
     .name = "cpu",
     .close = ref_close,
-    .arena_alloc = ref_arena_alloc,
-    .arena_free = ref_arena_free,
-    .upload = ref_copy,
-    .download = ref_copy,
-    .copy = ref_copy,
+    .arena_alloc = nr_host_arena_alloc,
+    .arena_free = nr_host_arena_free,
+    .upload = nr_host_copy,
+    .download = nr_host_copy,
+    .copy = nr_host_copy,
     .scratch_bytes = ref_scratch_bytes,
     .set_scratch = ref_set_scratch,
-    .pack_rows = ref_pack_rows,
+    .pack_rows = nr_host_pack_rows,
     .linear = ref_linear,
     .quantize_residual = ref_quantize_residual,
     .activate = ref_activate,

@@ -83,8 +83,8 @@ static linear_case linear_case_make(nr_dtype dtype, int32_t n_out, int32_t n_in,
     return c;
 }
 
-static void compare_linear(const linear_case *c, int64_t m, nr_activation activation,
-                           bool residual, bool in_place, bool extreme_x) {
+static void compare_linear(const linear_case *c, int64_t m, nr_activation activation, bool residual,
+                           bool in_place, bool extreme_x) {
     const nr_linear *w = &c->w;
     int64_t ldx = w->n_in + (m > 1 ? 5 : 0), ldy = w->n_out + 3;
     guarded x = random_floats((m - 1) * ldx + w->n_in, 2.0f, 21);
@@ -93,7 +93,12 @@ static void compare_linear(const linear_case *c, int64_t m, nr_activation activa
             ((float *)x.data)[i] = (i & 1) && i % 3 == 0 ? -4.0f : 4.0f;
     guarded res = random_floats((m - 1) * ldy + w->n_out, 3.0f, 22);
     guarded want = in_place ? guarded_copy(&res) : guarded_alloc(res.bytes);
-    nr_linear_args a = {.y = want.data, .x = x.data, .ldy = ldy, .ldx = ldx, .m = m, .linear = w,
+    nr_linear_args a = {.y = want.data,
+                        .x = x.data,
+                        .ldy = ldy,
+                        .ldx = ldx,
+                        .m = m,
+                        .linear = w,
                         .activation = activation};
     a.residual = residual ? (in_place ? want.data : res.data) : NULL;
     ops_ref.be->ops->linear(ops_ref.be, &a);
@@ -132,8 +137,8 @@ static void test_shapes(void) {
 
 static void test_every_output_tail(void) {
     for (int32_t n_out = 1; n_out <= 130; n_out++) {
-        linear_case c = linear_case_make(n_out & 1 ? NR_DTYPE_I8 : NR_DTYPE_F32, n_out, 37, true,
-                                         2, false, ops_ref.be);
+        linear_case c = linear_case_make(n_out & 1 ? NR_DTYPE_I8 : NR_DTYPE_F32, n_out, 37, true, 2,
+                                         false, ops_ref.be);
         compare_linear(&c, n_out % 9 + 1, NR_ACTIVATION_NONE, true, false, false);
         linear_case_free(&c);
     }
@@ -148,8 +153,7 @@ static void test_extremes(void) {
     for (size_t i = 0; i < NR_COUNT(n_ins); i++)
         for (int64_t m = 1; m <= 9; m += 8) {
             if (n_ins[i] > 20000 && m > 1) continue;
-            linear_case c =
-                linear_case_make(NR_DTYPE_I8, 19, n_ins[i], false, 0, true, ops_ref.be);
+            linear_case c = linear_case_make(NR_DTYPE_I8, 19, n_ins[i], false, 0, true, ops_ref.be);
             compare_linear(&c, m, NR_ACTIVATION_NONE, false, false, true);
             linear_case_free(&c);
         }
@@ -172,8 +176,9 @@ static void test_zero_rows(void) {
         for (int i = 0; i < 50; i++) ((float *)x.data)[i] = tiny ? 9e-31f : 0.0f;
         for (int b = -1; b < ops_n_tested; b++) {
             nr_backend *be = b < 0 ? ops_ref.be : ops_tested[b].be;
-            be->ops->linear(be, &(nr_linear_args){.y = y.data, .x = x.data, .ldy = 20, .ldx = 50,
-                                                  .m = 1, .linear = &c.w});
+            be->ops->linear(
+                be, &(nr_linear_args){
+                        .y = y.data, .x = x.data, .ldy = 20, .ldx = 50, .m = 1, .linear = &c.w});
             for (int i = 0; i < 20; i++) {
                 const int8_t *codes = c.w.weights;
                 float sum = 0.0f, found = ((float *)y.data)[i];
@@ -225,6 +230,27 @@ static void test_packing(void) {
             }
             linear_case_free(&want);
         }
+}
+
+/* The packed layout is what backend.h says, element by element: both backends pack with one function,
+ * so comparing them alone would not show a wrong place. */
+static void test_packed_layout(void) {
+    enum { N = 35, K = 70 };
+    int8_t rows[N * K];
+    linear_case c = linear_case_make(NR_DTYPE_I8, N, K, false, 0, false, ops_ref.be);
+    for (int i = 0; i < N * K; i++) rows[i] = (int8_t)(i * 37 % 255 - 127);
+    ops_ref.be->ops->pack_rows(ops_ref.be, &c.w, 0, 32, rows);
+    ops_ref.be->ops->pack_rows(ops_ref.be, &c.w, 32, N - 32, rows + 32 * K);
+    for (int n = 0; n < N; n++) {
+        int32_t sum = 0;
+        for (int k = 0; k < K; k++) {
+            int at = n / 16 * ((K + 3) / 4 * 64) + k / 4 * 64 + n % 16 * 4 + k % 4;
+            CHECK(((int8_t *)c.w.weights)[at] == rows[n * K + k], "row %d, column %d", n, k);
+            sum += rows[n * K + k];
+        }
+        CHECK(c.w.row_sum[n] == sum, "sum of row %d: %d", n, c.w.row_sum[n]);
+    }
+    linear_case_free(&c);
 }
 
 /* The codes and what they lose make up the row again, to one rounding. */
@@ -300,8 +326,9 @@ static void test_reference_means_a_product(void) {
     for (int r = 0; r < M; r++)
         for (int j = 0; j < c.w.n_outliers; j++)
             ((float *)x.data)[r * K + c.w.outlier_columns[j]] *= 100.0f;
-    ops_ref.be->ops->linear(ops_ref.be, &(nr_linear_args){.y = y.data, .x = x.data, .ldy = N,
-                                                          .ldx = K, .m = M, .linear = &c.w});
+    ops_ref.be->ops->linear(
+        ops_ref.be,
+        &(nr_linear_args){.y = y.data, .x = x.data, .ldy = N, .ldx = K, .m = M, .linear = &c.w});
     double error = 0.0, size = 0.0;
     for (int r = 0; r < M; r++)
         for (int n = 0; n < N; n++) {
@@ -326,6 +353,7 @@ int main(void) {
     ops_begin();
     test_reference_means_a_product();
     test_packing();
+    test_packed_layout();
     test_zero_rows();
     test_shapes();
     test_every_output_tail();

@@ -9,6 +9,7 @@
  *   attention  one region a thread: scaled queries and scores of a tile of rows
  */
 #include "cpu_kernels.h"
+#include "host_memory.h"
 #include "nr_alloc.h"
 #include "nr_limits.h"
 #include "nr_threads.h"
@@ -305,25 +306,6 @@ static void cpu_attention(nr_backend *base, const nr_attention_args *a) {
 
 /* ---- weights, pixels, the rest ---- */
 
-/* Called by several loading threads at once, so the pool (one caller at a time) stays out of it. */
-static void cpu_pack_rows(nr_backend *base, nr_linear *w, int32_t row0, int32_t n_rows,
-                          const void *host_rows) {
-    (void)base;
-    NR_ASSERT(row0 % NR_PANEL_ROWS == 0 && row0 + n_rows <= w->n_out);
-    NR_ASSERT(n_rows % NR_PANEL_ROWS == 0 || row0 + n_rows == w->n_out);
-    for (int32_t r = 0; r < n_rows; r += NR_PANEL_ROWS) {
-        int64_t at = (int64_t)r * w->n_in, panel = (row0 + r) / NR_PANEL_ROWS;
-        int n = NR_MIN(NR_PANEL_ROWS, n_rows - r);
-        if (w->dtype == NR_DTYPE_I8)
-            nr_pack_panel_i8((int8_t *)w->weights + panel * nr_panel_i8_bytes(w->n_in),
-                             w->row_sum + row0 + r, (const int8_t *)host_rows + at, w->n_in, n,
-                             w->n_in);
-        else
-            nr_pack_panel_f32((float *)w->weights + panel * nr_panel_f32_count(w->n_in),
-                              (const float *)host_rows + at, w->n_in, n, w->n_in);
-    }
-}
-
 static void cpu_patchify(nr_backend *be, float *y, const float *pixels, int32_t side_h,
                          int32_t side_w, int32_t patch) {
     (void)be;
@@ -339,21 +321,6 @@ static void cpu_patchify(nr_backend *be, float *y, const float *pixels, int32_t 
 static int32_t cpu_argmax(nr_backend *be, const float *x, int32_t n) {
     NR_ASSERT(n > 0);
     return self(be)->kernels->argmax(x, n);
-}
-
-static nr_status cpu_arena_alloc(nr_backend *be, nr_arena *a, const char *what, nr_error *err) {
-    (void)be;
-    return nr_arena_alloc(a, true, what, err);
-}
-
-static void cpu_arena_free(nr_backend *be, nr_arena *a) {
-    (void)be;
-    nr_arena_free(a);
-}
-
-static void cpu_copy(nr_backend *be, void *dst, const void *src, size_t bytes) {
-    (void)be;
-    memcpy(dst, src, bytes);
 }
 
 static size_t cpu_scratch_bytes(const nr_backend *base, int64_t rows_max, int64_t n_in_max,
@@ -379,14 +346,14 @@ static void cpu_close(nr_backend *be) {
 static const nr_backend_ops cpu_ops = {
     .name = "cpu",
     .close = cpu_close,
-    .arena_alloc = cpu_arena_alloc,
-    .arena_free = cpu_arena_free,
-    .upload = cpu_copy,
-    .download = cpu_copy,
-    .copy = cpu_copy,
+    .arena_alloc = nr_host_arena_alloc,
+    .arena_free = nr_host_arena_free,
+    .upload = nr_host_copy,
+    .download = nr_host_copy,
+    .copy = nr_host_copy,
     .scratch_bytes = cpu_scratch_bytes,
     .set_scratch = cpu_set_scratch,
-    .pack_rows = cpu_pack_rows,
+    .pack_rows = nr_host_pack_rows,
     .linear = cpu_linear,
     .quantize_residual = cpu_quantize_residual,
     .activate = cpu_activate,
