@@ -120,11 +120,10 @@ static nr_status write_raw(nr_loader *l, const nr_weight *w, nr_error *err) {
     return NR_STATUS_OK;
 }
 
-nr_status nr_load_find(nr_loader *l, const char *name, const nr_weight **out, nr_error *err) {
-    const nr_weight *w = nr_weights_find(l->weights, name);
-    NR_FAIL_IF(!w, NOT_FOUND, "tensor \"%s\" is missing", name);
-    l->touched[w - nr_weights_at(l->weights, 0)] = 1;
-    *out = w;
+nr_status nr_load_find(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
+                       const nr_weight **out, nr_error *err) {
+    NR_TRY(nr_weights_need(l->weights, name, n_dims, dims, out, err));
+    l->touched[*out - nr_weights_at(l->weights, 0)] = 1;
     return NR_STATUS_OK;
 }
 
@@ -143,12 +142,7 @@ nr_status nr_load_rest(nr_loader *l, nr_error *err) {
 nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
                          float *device_dst, float *host_copy, nr_error *err) {
     const nr_weight *w;
-    NR_TRY(nr_load_find(l, name, &w, err));
-    bool fits = w->n_dims == n_dims;
-    for (int i = 0; fits && i < n_dims; i++) fits = w->dims[i] == dims[i];
-    NR_FAIL_IF(!fits, SHAPE,
-               "tensor \"%s\": %d dims of %lld values, expected %d dims, the first %lld",
-               name, w->n_dims, (long long)w->n_elements, n_dims, (long long)dims[0]);
+    NR_TRY(nr_load_find(l, name, n_dims, dims, &w, err));
     if (l->mode == NR_LOAD_DECLARE)
         return nr_safetensors_writer_add(l->writer, name, w->dtype, n_dims, dims, err);
     int64_t piece_max = NR_LOAD_ROWS * l->n_in_max;

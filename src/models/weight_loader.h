@@ -79,8 +79,9 @@ typedef struct nr_linear_source {
  * for other engines. Call last. */
 nr_status nr_load_rest(nr_loader *l, nr_error *err);
 
-/* The tensor, marked as asked for. Errors: NOT_FOUND. */
-nr_status nr_load_find(nr_loader *l, const char *name, const nr_weight **out, nr_error *err);
+/* The tensor, marked as asked for; shape as for nr_weights_need. Errors: NOT_FOUND, SHAPE. */
+nr_status nr_load_find(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
+                       const nr_weight **out, nr_error *err);
 
 /* Carve the pointers of a linear from the weights arena. gamma_fed: outlier columns are kept. */
 void nr_linear_carve(nr_linear *w, nr_arena *a, nr_dtype dtype, int32_t n_out, int32_t n_in,

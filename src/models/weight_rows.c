@@ -11,28 +11,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Shape as text for messages: "[32, 64]". */
-static const char *shape_text(char *dst, size_t cap, const nr_weight *w) {
-    size_t used = (size_t)snprintf(dst, cap, "[");
-    for (int i = 0; i < w->n_dims && used < cap; i++)
-        used += (size_t)snprintf(dst + used, cap - used, i ? ", %lld" : "%lld",
-                                 (long long)w->dims[i]);
-    if (used < cap) snprintf(dst + used, cap - used, "]");
-    return dst;
-}
-
-static nr_status check_shape(const nr_weight *w, int32_t rows, int32_t n_in, bool flatten,
-                             nr_error *err) {
-    char found[96];
-    bool fits = flatten ? w->n_dims >= 2 && w->dims[0] == rows &&
-                              w->n_elements == (int64_t)rows * n_in
-                        : w->n_dims == 2 && w->dims[0] == rows && w->dims[1] == n_in;
-    NR_FAIL_IF(!fits, SHAPE, "tensor \"%s\": shape %s, expected %s[%d, %d]", w->name,
-               shape_text(found, sizeof found, w), flatten ? "as many values as " : "", rows, n_in);
+/* A matrix of rows x n_in of a type that can be read; flatten: a convolution kernel counts as one
+ * when its first dimension is rows and it has as many values. */
+static nr_status find_matrix(nr_loader *l, const char *name, int32_t rows, int32_t n_in,
+                             bool flatten, const nr_weight **out, nr_error *err) {
+    int64_t dims[2] = {rows, n_in};
+    NR_TRY(nr_load_find(l, name, flatten ? -1 : 2, dims, out, err));
+    const nr_weight *w = *out;
+    NR_FAIL_IF(w->n_dims < 2 || w->dims[0] != rows || w->n_elements != (int64_t)rows * n_in, SHAPE,
+               "tensor \"%s\": %lld values in %d dims, expected %d x %d", name,
+               (long long)w->n_elements, w->n_dims, rows, n_in);
     bool known = w->dtype == NR_DTYPE_F32 || w->dtype == NR_DTYPE_F16 ||
                  w->dtype == NR_DTYPE_BF16 || w->dtype == NR_DTYPE_I8;
-    NR_FAIL_IF(!known, SHAPE, "tensor \"%s\": type %s, expected F32, F16, BF16 or I8", w->name,
-               w->dtype == NR_DTYPE_COUNT ? "not known" : nr_dtype_name(w->dtype));
+    NR_FAIL_IF(!known, SHAPE, "tensor \"%s\": type %s, expected F32, F16, BF16 or I8", name,
+               w->dtype_name);
     return NR_STATUS_OK;
 }
 
@@ -42,17 +34,16 @@ static nr_status bind_quantised(nr_row_source *rows, nr_weight_part *part, nr_er
     char name[NR_LOAD_NAME_MAX + 32];
     const nr_weight *scale, *columns;
     snprintf(name, sizeof name, "%s_scale", part->weight->name);
-    NR_TRY(nr_load_find(l, name, &scale, err));
+    NR_TRY(nr_load_find(l, name, -1, NULL, &scale, err));
     NR_FAIL_IF(scale->n_elements != part->n_rows, SHAPE,
                "tensor \"%s\": %lld values, expected one a row: %d", name,
                (long long)scale->n_elements, part->n_rows);
     NR_TRY(nr_weights_read_f32(l->weights, scale, 0, part->n_rows, l->scale + part->row0, err));
     snprintf(name, sizeof name, "%s_low", part->weight->name);
     if (rows->dtype == NR_DTYPE_F32 && nr_weights_find(l->weights, name)) {
-        NR_TRY(nr_load_find(l, name, &part->low, err));
-        NR_TRY(check_shape(part->low, part->n_rows, rows->n_in, false, err));
+        NR_TRY(find_matrix(l, name, part->n_rows, rows->n_in, false, &part->low, err));
         snprintf(name, sizeof name, "%s_low_scale", part->weight->name);
-        NR_TRY(nr_load_find(l, name, &part->low_scale, err));
+        NR_TRY(nr_load_find(l, name, -1, NULL, &part->low_scale, err));
         NR_FAIL_IF(part->low->dtype != NR_DTYPE_I8 || part->low_scale->n_elements != part->n_rows,
                    SHAPE, "tensor \"%s\": not one value for each of %d rows of I8", name,
                    part->n_rows);
@@ -69,7 +60,7 @@ static nr_status bind_quantised(nr_row_source *rows, nr_weight_part *part, nr_er
     NR_FAIL_IF(memcmp(found, rows->columns, (size_t)rows->n_outliers * sizeof found[0]) != 0,
                FORMAT, "tensor \"%s\": not the columns that the norm's weight gives", name);
     snprintf(name, sizeof name, "%s_outliers", part->weight->name);
-    NR_TRY(nr_load_find(l, name, &part->outliers, err));
+    NR_TRY(nr_load_find(l, name, -1, NULL, &part->outliers, err));
     NR_FAIL_IF(part->outliers->dtype != NR_DTYPE_F32 ||
                    part->outliers->n_elements != (int64_t)part->n_rows * rows->n_outliers,
                SHAPE, "tensor \"%s\": %lld values, expected F32 [%d, %d]", name,
@@ -85,8 +76,7 @@ static nr_status bind_low(nr_row_source *rows, nr_weight_part *part, int32_t n_i
     part->weight = NULL;
     for (int32_t r = 0; r < part->n_rows; r++) l->scale[part->row0 + r] = 1.0f;
     if (!nr_weights_find(l->weights, name)) return NR_STATUS_OK;
-    NR_TRY(nr_load_find(l, name, &part->weight, err));
-    NR_TRY(check_shape(part->weight, part->n_rows, n_in, false, err));
+    NR_TRY(find_matrix(l, name, part->n_rows, n_in, false, &part->weight, err));
     NR_FAIL_IF(part->weight->dtype != NR_DTYPE_I8, SHAPE, "tensor \"%s\": expected type I8", name);
     return bind_quantised(rows, part, err);
 }
@@ -95,8 +85,8 @@ static nr_status bind_part(nr_row_source *rows, const nr_linear_source *source, 
                            nr_error *err) {
     nr_weight_part *part = &rows->parts[i];
     *part = (nr_weight_part){.row0 = row0, .n_rows = source->rows[i]};
-    NR_TRY(nr_load_find(rows->loader, source->weight[i], &part->weight, err));
-    NR_TRY(check_shape(part->weight, part->n_rows, rows->n_in, source->flatten, err));
+    NR_TRY(find_matrix(rows->loader, source->weight[i], part->n_rows, rows->n_in, source->flatten,
+                       &part->weight, err));
     if (part->weight->dtype != NR_DTYPE_I8) return NR_STATUS_OK;
     return rows->low_digit ? bind_low(rows, part, rows->n_in, err)
                            : bind_quantised(rows, part, err);

@@ -26,90 +26,57 @@ static nr_status fill_rotary(nr_llama *m, nr_loader *l, nr_error *err) {
     return NR_STATUS_OK;
 }
 
-typedef struct layer_names {
-    char q[NR_LOAD_NAME_MAX], k[NR_LOAD_NAME_MAX], v[NR_LOAD_NAME_MAX];
-    char q_bias[NR_LOAD_NAME_MAX], k_bias[NR_LOAD_NAME_MAX], v_bias[NR_LOAD_NAME_MAX];
-} layer_names;
+/* Where a decoder block's tensors are. */
+typedef struct block {
+    nr_loader *l;
+    const char *prefix;
+    int32_t i_layer;
+} block;
 
-static nr_status load_single(nr_loader *l, nr_linear *w, const char *prefix, int32_t i,
-                             const char *name, bool has_bias, nr_error *err) {
-    char weight[NR_LOAD_NAME_MAX], bias[NR_LOAD_NAME_MAX];
-    nr_load_name(weight, "%slayers.%d.%s.weight", prefix, i, name);
-    nr_load_name(bias, "%slayers.%d.%s.bias", prefix, i, name);
-    nr_linear_source source = {.n_parts = 1,
-                               .weight = {weight},
-                               .bias = {has_bias ? bias : NULL},
-                               .rows = {w->n_out}};
-    return nr_load_linear(l, w, &source, err);
-}
-
-static nr_status load_qkv(nr_llama *m, nr_loader *l, const char *prefix, int32_t i,
-                          const float *gamma, nr_error *err) {
-    const nr_llama_config *c = &m->config;
-    layer_names n;
-    nr_load_name(n.q, "%slayers.%d.self_attn.q_proj.weight", prefix, i);
-    nr_load_name(n.k, "%slayers.%d.self_attn.k_proj.weight", prefix, i);
-    nr_load_name(n.v, "%slayers.%d.self_attn.v_proj.weight", prefix, i);
-    nr_load_name(n.q_bias, "%slayers.%d.self_attn.q_proj.bias", prefix, i);
-    nr_load_name(n.k_bias, "%slayers.%d.self_attn.k_proj.bias", prefix, i);
-    nr_load_name(n.v_bias, "%slayers.%d.self_attn.v_proj.bias", prefix, i);
-    int32_t kv_rows = c->n_kv_heads * c->head_dim;
-    nr_linear_source source = {.n_parts = 3,
-                               .weight = {n.q, n.k, n.v},
-                               .rows = {c->n_heads * c->head_dim, kv_rows, kv_rows},
-                               .gamma = gamma};
-    if (c->attention_bias) {
-        source.bias[0] = n.q_bias;
-        source.bias[1] = n.k_bias;
-        source.bias[2] = n.v_bias;
+/* Linears of one block stacked into w: modules[i] gives source.rows[i] of its rows. source comes
+ * with n_parts, rows and gamma. */
+static nr_status load_stacked(const block *b, nr_linear *w, nr_linear_source source,
+                              const char *const *modules, bool has_bias, nr_error *err) {
+    char weight[3][NR_LOAD_NAME_MAX], bias[3][NR_LOAD_NAME_MAX];
+    for (int i = 0; i < source.n_parts; i++) {
+        source.weight[i] =
+            nr_load_name(weight[i], "%slayers.%d.%s.weight", b->prefix, b->i_layer, modules[i]);
+        nr_load_name(bias[i], "%slayers.%d.%s.bias", b->prefix, b->i_layer, modules[i]);
+        source.bias[i] = has_bias ? bias[i] : NULL;
     }
-    return nr_load_linear(l, &m->layers[i].qkv, &source, err);
+    return nr_load_linear(b->l, w, &source, err);
 }
 
-static nr_status load_gate_up(nr_llama *m, nr_loader *l, const char *prefix, int32_t i,
-                              const float *gamma, nr_error *err) {
-    const nr_llama_config *c = &m->config;
-    layer_names n;
-    nr_load_name(n.q, "%slayers.%d.mlp.gate_proj.weight", prefix, i);
-    nr_load_name(n.k, "%slayers.%d.mlp.up_proj.weight", prefix, i);
-    nr_load_name(n.q_bias, "%slayers.%d.mlp.gate_proj.bias", prefix, i);
-    nr_load_name(n.k_bias, "%slayers.%d.mlp.up_proj.bias", prefix, i);
-    nr_linear_source source = {
-        .n_parts = 2, .weight = {n.q, n.k}, .rows = {c->ffn, c->ffn}, .gamma = gamma};
-    if (c->mlp_bias) {
-        source.bias[0] = n.q_bias;
-        source.bias[1] = n.k_bias;
-    }
-    return nr_load_linear(l, &m->layers[i].gate_up, &source, err);
-}
-
-static nr_status load_norm(nr_llama *m, nr_loader *l, const char *prefix, int32_t i,
-                           const char *which, float *dst, float *gamma, nr_error *err) {
+static nr_status load_norm(const block *b, const char *which, int32_t hidden, float *dst,
+                           float *gamma, nr_error *err) {
     char name[NR_LOAD_NAME_MAX];
-    int64_t dims[1] = {m->config.hidden};
-    nr_load_name(name, "%slayers.%d.%s.weight", prefix, i, which);
-    return nr_load_tensor(l, name, 1, dims, dst, gamma, err);
+    nr_load_name(name, "%slayers.%d.%s.weight", b->prefix, b->i_layer, which);
+    return nr_load_tensor(b->l, name, 1, (int64_t[]){hidden}, dst, gamma, err);
 }
 
-static nr_status load_layer(nr_llama *m, nr_loader *l, const char *prefix, int32_t i, float *gamma,
-                            nr_error *err) {
-    nr_llama_layer *layer = &m->layers[i];
-    NR_TRY(load_norm(m, l, prefix, i, "input_layernorm", layer->attn_norm, gamma, err));
-    NR_TRY(load_qkv(m, l, prefix, i, gamma, err));
-    NR_TRY(load_single(l, &layer->attn_out, prefix, i, "self_attn.o_proj",
-                       m->config.attention_bias, err));
-    NR_TRY(load_norm(m, l, prefix, i, "post_attention_layernorm", layer->ffn_norm, gamma, err));
-    NR_TRY(load_gate_up(m, l, prefix, i, gamma, err));
-    return load_single(l, &layer->down, prefix, i, "mlp.down_proj", m->config.mlp_bias, err);
+static nr_status load_layer(nr_llama *m, const block *b, float *gamma, nr_error *err) {
+    static const char *const qkv[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
+    static const char *const gate_up[] = {"mlp.gate_proj", "mlp.up_proj"};
+    static const char *const attn_out[] = {"self_attn.o_proj"}, *const down[] = {"mlp.down_proj"};
+    const nr_llama_config *c = &m->config;
+    nr_llama_layer *layer = &m->layers[b->i_layer];
+    int32_t q_rows = c->n_heads * c->head_dim, kv_rows = c->n_kv_heads * c->head_dim;
+    nr_linear_source qkv_source = {
+        .n_parts = 3, .rows = {q_rows, kv_rows, kv_rows}, .gamma = gamma};
+    nr_linear_source ffn_source = {.n_parts = 2, .rows = {c->ffn, c->ffn}, .gamma = gamma};
+    nr_linear_source out_source = {.n_parts = 1, .rows = {c->hidden}};
+    NR_TRY(load_norm(b, "input_layernorm", c->hidden, layer->attn_norm, gamma, err));
+    NR_TRY(load_stacked(b, &layer->qkv, qkv_source, qkv, c->attention_bias, err));
+    NR_TRY(load_stacked(b, &layer->attn_out, out_source, attn_out, c->attention_bias, err));
+    NR_TRY(load_norm(b, "post_attention_layernorm", c->hidden, layer->ffn_norm, gamma, err));
+    NR_TRY(load_stacked(b, &layer->gate_up, ffn_source, gate_up, c->mlp_bias, err));
+    return load_stacked(b, &layer->down, out_source, down, c->mlp_bias, err);
 }
 
 static nr_status load_table(nr_llama *m, nr_loader *l, nr_linear *w, const char *name,
                             const float *gamma, bool keep, nr_error *err) {
-    nr_linear_source source = {.n_parts = 1,
-                               .weight = {name},
-                               .rows = {m->config.vocab},
-                               .keep = keep,
-                               .gamma = gamma};
+    nr_linear_source source = {
+        .n_parts = 1, .weight = {name}, .rows = {m->config.vocab}, .keep = keep, .gamma = gamma};
     return nr_load_linear(l, w, &source, err);
 }
 
@@ -123,7 +90,7 @@ static nr_status load_all(nr_llama *m, nr_loader *l, const char *prefix, const c
     NR_TRY(load_table(m, l, &m->embed, name, m->config.tied ? gamma : NULL, true, err));
     if (!m->config.tied) NR_TRY(load_table(m, l, &m->head, head_name, gamma, false, err));
     for (int32_t i = 0; i < m->config.n_layers; i++)
-        NR_TRY(load_layer(m, l, prefix, i, gamma, err));
+        NR_TRY(load_layer(m, &(block){.l = l, .prefix = prefix, .i_layer = i}, gamma, err));
     return l->mode == NR_LOAD_PACK ? fill_rotary(m, l, err) : NR_STATUS_OK;
 }
 
