@@ -8,6 +8,8 @@
 
 #include "newsreader.h"
 
+#include <jansson.h>
+
 /* Exit codes, also in `newsreader --help`. */
 enum {
     CLI_OK = 0,
@@ -60,6 +62,13 @@ int cli_open(const cli_options *options, nr_engine **engine, nr_session **sessio
 
 /* "-" is standard input. Transfers *out. */
 nr_status cli_picture_read(const char *path, nr_picture **out, nr_error *err);
+
+/* One line on standard output. Takes the object over; NULL counts as out of memory. */
+void cli_print_json(json_t *owned);
+
+/* Fill *err as the library does. Returns status. */
+nr_status cli_fail(nr_error *err, nr_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 double cli_now_ms(void);
 

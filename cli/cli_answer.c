@@ -23,11 +23,7 @@ static nr_status append(cli_answer *a, const char *text, size_t n_bytes, nr_erro
     if (a->cap - a->n_bytes <= n_bytes) {
         size_t cap = 2 * (a->n_bytes + n_bytes) + 256;
         char *grown = realloc(a->text, cap);
-        if (!grown) {
-            *err = (nr_error){.status = NR_STATUS_NO_MEMORY, .file = __FILE__, .line = __LINE__};
-            snprintf(err->message, sizeof err->message, "answer of %zu bytes", cap);
-            return NR_STATUS_NO_MEMORY;
-        }
+        if (!grown) return cli_fail(err, NR_STATUS_NO_MEMORY, "answer of %zu bytes", cap);
         a->text = grown;
         a->cap = cap;
     }

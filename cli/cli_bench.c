@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define PICTURE_SIDE 336
 #define TEXT_TOKENS 40
@@ -16,10 +15,8 @@
 /* A gradient with a grid: deterministic, neither flat nor noise. */
 static nr_status make_picture(nr_picture **out, nr_error *err) {
     uint8_t *rgb = malloc((size_t)PICTURE_SIDE * PICTURE_SIDE * 3);
-    if (!rgb) {
-        *err = (nr_error){.status = NR_STATUS_NO_MEMORY, .file = __FILE__, .line = __LINE__};
-        return NR_STATUS_NO_MEMORY;
-    }
+    if (!rgb) return cli_fail(err, NR_STATUS_NO_MEMORY, "picture of %d x %d", PICTURE_SIDE,
+                              PICTURE_SIDE);
     for (int y = 0; y < PICTURE_SIDE; y++)
         for (int x = 0; x < PICTURE_SIDE; x++) {
             uint8_t *p = rgb + 3 * (y * PICTURE_SIDE + x);
@@ -67,25 +64,24 @@ static nr_status run_once(nr_session *session, const nr_picture *picture, const 
     return status;
 }
 
-static void print_result(const cli_options *o, nr_engine *engine, const nr_memory_plan *plan,
-                         const result *r, bool first) {
+static void print_json(nr_engine *engine, const result *r) {
     nr_engine_info info = nr_engine_get_info(engine);
-    nr_memory_usage memory = nr_memory_usage_get();
+    const nr_session_stats *s = &r->stats;
+    json_t *line = json_pack(
+        "{s:s, s:s, s:s, s:i, s:f, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I}", "model",
+        info.model, "dtype", info.dtype, "kernels", info.kernels, "threads", info.n_threads,
+        "load_ms", info.load_ms, "preprocess_ms", s->preprocess_ms, "vision_ms", s->vision_ms,
+        "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms, "answer_tokens",
+        s->answer_tokens, "decode_ms", s->decode_ms, "total_ms", r->total_ms, "planned_bytes",
+        (json_int_t)nr_engine_get_plan(engine).total_bytes, "peak_bytes",
+        (json_int_t)nr_memory_usage_get().resident_peak_bytes);
+    cli_print_json(line);
+}
+
+static void print_text(nr_engine *engine, const result *r, bool first) {
+    nr_engine_info info = nr_engine_get_info(engine);
     const nr_session_stats *s = &r->stats;
     double prefill_s = s->prefill_ms * 1e-3, decode_s = s->decode_ms * 1e-3;
-    double first_ms = s->preprocess_ms + s->vision_ms + s->prefill_ms;
-    if (o->json) {
-        printf("{\"model\": \"%s\", \"dtype\": \"%s\", \"kernels\": \"%s\", \"threads\": %d, "
-               "\"load_ms\": %.1f, \"preprocess_ms\": %.2f, \"vision_ms\": %.1f, "
-               "\"prompt_tokens\": %d, \"prefill_ms\": %.1f, \"answer_tokens\": %d, "
-               "\"decode_ms\": %.1f, \"total_ms\": %.1f, \"planned_bytes\": %llu, "
-               "\"peak_bytes\": %llu}\n",
-               info.model, info.dtype, info.kernels, info.n_threads, info.load_ms,
-               s->preprocess_ms, s->vision_ms, s->prompt_tokens, s->prefill_ms, s->answer_tokens,
-               s->decode_ms, r->total_ms, (unsigned long long)plan->total_bytes,
-               (unsigned long long)memory.resident_peak_bytes);
-        return;
-    }
     if (first)
         printf("%s  %s  %s kernels  %d threads\n"
                "load         %9.1f ms\n",
@@ -97,13 +93,15 @@ static void print_result(const cli_options *o, nr_engine *engine, const nr_memor
            "request      %9.1f ms\n",
            s->vision_ms, s->image_tokens, s->preprocess_ms, s->prefill_ms, s->prompt_tokens,
            s->prompt_tokens / prefill_s, s->decode_ms, s->answer_tokens,
-           s->answer_tokens / decode_s, first_ms, r->total_ms);
-    printf("peak memory  %9.3f GB   planned %.3f GB\n", (double)memory.resident_peak_bytes * 1e-9,
-           (double)plan->total_bytes * 1e-9);
+           s->answer_tokens / decode_s, s->preprocess_ms + s->vision_ms + s->prefill_ms,
+           r->total_ms);
+    printf("peak memory  %9.3f GB   planned %.3f GB\n",
+           (double)nr_memory_usage_get().resident_peak_bytes * 1e-9,
+           (double)nr_engine_get_plan(engine).total_bytes * 1e-9);
 }
 
 static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *session,
-                         const nr_memory_plan *plan, nr_error *err) {
+                         nr_error *err) {
     char question[QUESTION_BYTES_MAX];
     nr_picture *picture = NULL;
     nr_engine_info info = nr_engine_get_info(engine);
@@ -116,7 +114,9 @@ static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *se
     for (int i = 0; i < o->n_runs && status == NR_STATUS_OK; i++) {
         result r;
         status = run_once(session, picture, question, o, &r, err);
-        if (status == NR_STATUS_OK) print_result(o, engine, plan, &r, i == 0);
+        if (status != NR_STATUS_OK) break;
+        if (o->json) print_json(engine, &r);
+        else print_text(engine, &r, i == 0);
     }
     nr_picture_free(picture);
     return status;
@@ -125,17 +125,10 @@ static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *se
 int cmd_bench(const cli_options *options) {
     nr_engine *engine = NULL;
     nr_session *session = NULL;
-    nr_memory_plan plan;
     nr_error err;
-    const char *dir = cli_model_dir(options);
-    if (!dir) return CLI_NO_MODEL;
-    if (nr_memory_plan_read(dir, &options->engine, &plan, &err) != NR_STATUS_OK) {
-        cli_report(&err);
-        return CLI_NO_MODEL;
-    }
     int code = cli_open(options, &engine, &session);
     if (code != CLI_OK) return code;
-    nr_status status = run_all(options, engine, session, &plan, &err);
+    nr_status status = run_all(options, engine, session, &err);
     if (status != NR_STATUS_OK) cli_report(&err);
     cli_set_session(NULL);
     nr_session_free(session);

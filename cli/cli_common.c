@@ -29,6 +29,26 @@ void cli_report(const nr_error *err) {
     cli_error("%s: %s", nr_status_text(err->status), err->message);
 }
 
+void cli_print_json(json_t *owned) {
+    char *line = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
+    if (line)
+        puts(line);
+    else
+        cli_error("out of memory while writing JSON");
+    fflush(stdout);
+    free(line);
+    json_decref(owned);
+}
+
+nr_status cli_fail(nr_error *err, nr_status status, const char *fmt, ...) {
+    va_list args;
+    *err = (nr_error){.status = status, .file = __FILE__, .line = __LINE__};
+    va_start(args, fmt);
+    vsnprintf(err->message, sizeof err->message, fmt, args);
+    va_end(args);
+    return status;
+}
+
 double cli_now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -147,23 +167,18 @@ int cli_open(const cli_options *options, nr_engine **engine, nr_session **sessio
 
 /* ---- pictures */
 
-static nr_status fail(nr_error *err, nr_status status, const char *what) {
-    err->status = status;
-    err->file = __FILE__;
-    err->line = __LINE__;
-    snprintf(err->message, sizeof err->message, "standard input: %s", what);
-    return status;
-}
-
 static nr_status read_stdin(nr_picture **out, nr_error *err) {
     size_t cap = STDIN_BYTES_MAX + 1, used = 0, n;
     uint8_t *bytes = malloc(cap);
-    if (!bytes) return fail(err, NR_STATUS_NO_MEMORY, "no room for it");
+    if (!bytes) return cli_fail(err, NR_STATUS_NO_MEMORY, "standard input: no room for it");
     while (used < cap && (n = fread(bytes + used, 1, cap - used, stdin)) > 0) used += n;
     nr_status status;
-    if (ferror(stdin)) status = fail(err, NR_STATUS_IO, strerror(errno));
-    else if (used == 0) status = fail(err, NR_STATUS_FORMAT, "empty, expected a picture");
-    else status = nr_picture_read(bytes, used, out, err);
+    if (ferror(stdin))
+        status = cli_fail(err, NR_STATUS_IO, "standard input: %s", strerror(errno));
+    else if (used == 0)
+        status = cli_fail(err, NR_STATUS_FORMAT, "standard input: empty, expected a picture");
+    else
+        status = nr_picture_read(bytes, used, out, err);
     free(bytes);
     return status;
 }

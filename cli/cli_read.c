@@ -7,14 +7,13 @@
  */
 #include "cli_answer.h"
 
-#include <jansson.h>
-#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define DEFAULT_PROMPT                                                                             \
-    "What does this news picture show? Give the headline, the visible text and a short description."
+    "What does this news picture show? Give the headline, the visible text and a short "           \
+    "description."
 #define DEFAULT_FIELDS "headline,byline,site,date"
 #define FIELDS_MAX 16
 
@@ -22,12 +21,11 @@ typedef struct reader {
     const cli_options *options;
     nr_engine *engine;
     nr_session *session;
-    nr_memory_plan plan;
     const cli_field *fields[FIELDS_MAX];
-    int n_fields;       /* 0: one prompt */
+    int n_fields; /* 0: one prompt */
     const char *prompt;
     cli_answer answer;
-    double decode_ms;   /* of the current picture's file */
+    double decode_ms; /* of the current picture's file */
     int n_read;
 } reader;
 
@@ -74,15 +72,6 @@ static json_t *error_object(const char *file, const nr_error *err) {
                      nr_status_name(err->status), "message", err->message);
 }
 
-static void print_json(json_t *object) {
-    char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
-    if (line) puts(line);
-    else cli_error("out of memory while writing JSON");
-    fflush(stdout);
-    free(line);
-    json_decref(object);
-}
-
 /* What every reply says about how it came about. prefill and generate are of all questions. */
 static json_t *reply_object(const reader *r, const char *file, const nr_picture *picture,
                             double prefill_ms, double generate_ms, int n_prompt, int n_answer) {
@@ -99,14 +88,14 @@ static json_t *reply_object(const reader *r, const char *file, const nr_picture 
         "image", s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms", "load",
         info.load_ms, "decode_image", r->decode_ms, "preprocess", s->preprocess_ms, "vision",
         s->vision_ms, "prefill", prefill_ms, "generate", generate_ms, "memory", "planned_bytes",
-        (json_int_t)r->plan.total_bytes, "peak_bytes", (json_int_t)memory.resident_peak_bytes);
+        (json_int_t)nr_engine_get_plan(r->engine).total_bytes, "peak_bytes",
+        (json_int_t)memory.resident_peak_bytes);
 }
 
 static nr_status read_prompt(reader *r, const char *file, const nr_picture *picture,
                              nr_error *err) {
     const cli_options *o = r->options;
-    nr_status status =
-        cli_ask(r->session, r->prompt, &o->generation, !o->json, &r->answer, err);
+    nr_status status = cli_ask(r->session, r->prompt, &o->generation, !o->json, &r->answer, err);
     if (!o->json) putchar('\n');
     if (status != NR_STATUS_OK || !o->json) return status;
     const nr_session_stats *s = &r->answer.stats;
@@ -114,7 +103,7 @@ static nr_status read_prompt(reader *r, const char *file, const nr_picture *pict
                                  s->answer_tokens);
     json_object_set_new(reply, "text", json_stringn(r->answer.text, r->answer.n_bytes));
     json_object_set_new(reply, "finish_reason", json_string(nr_finish_name(r->answer.finish)));
-    print_json(reply);
+    cli_print_json(reply);
     return NR_STATUS_OK;
 }
 
@@ -129,15 +118,15 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
     double prefill_ms = 0, generate_ms = 0;
     int n_prompt = 0, n_answer = 0;
     nr_status status = NR_STATUS_OK;
-    for (int i = 0; i < r->n_fields && status == NR_STATUS_OK; i++) {
+    for (int i = 0; i < r->n_fields; i++) {
         const cli_field *field = r->fields[i];
         if (!o->json) printf("  %-9s ", field->name);
         status = cli_ask(r->session, field->question, &o->generation, !o->json, &r->answer, err);
         if (!o->json) putchar('\n');
+        if (status != NR_STATUS_OK) break;
         json_object_set_new(values, field->name,
-                            is_none(&r->answer)
-                                ? json_null()
-                                : json_stringn(r->answer.text, r->answer.n_bytes));
+                            is_none(&r->answer) ? json_null()
+                                                : json_stringn(r->answer.text, r->answer.n_bytes));
         json_object_set_new(reasons, field->name, json_string(nr_finish_name(r->answer.finish)));
         prefill_ms += r->answer.stats.prefill_ms;
         generate_ms += r->answer.stats.decode_ms;
@@ -145,11 +134,10 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
         n_answer += r->answer.stats.answer_tokens;
     }
     if (status == NR_STATUS_OK && o->json) {
-        json_t *reply =
-            reply_object(r, file, picture, prefill_ms, generate_ms, n_prompt, n_answer);
+        json_t *reply = reply_object(r, file, picture, prefill_ms, generate_ms, n_prompt, n_answer);
         json_object_set(reply, "fields", values);
         json_object_set(reply, "finish_reasons", reasons);
-        print_json(reply);
+        cli_print_json(reply);
     }
     json_decref(values);
     json_decref(reasons);
@@ -178,7 +166,7 @@ static int read_all(reader *r) {
         if (read_picture(r, r->options->files[i], &err) == NR_STATUS_OK) continue;
         if (cli_interrupted()) break;
         code = CLI_FAILED;
-        if (r->options->json) print_json(error_object(r->options->files[i], &err));
+        if (r->options->json) cli_print_json(error_object(r->options->files[i], &err));
         cli_report(&err);
     }
     return cli_interrupted() ? CLI_INTERRUPTED : code;
@@ -186,18 +174,11 @@ static int read_all(reader *r) {
 
 int cmd_read(const cli_options *options) {
     reader r = {.options = options};
-    nr_error err;
     if (options->n_files == 0) {
         cli_error("read: no pictures named; newsreader --help shows how");
         return CLI_USAGE;
     }
     if (!choose_questions(&r)) return CLI_USAGE;
-    const char *dir = cli_model_dir(options);
-    if (!dir) return CLI_NO_MODEL;
-    if (nr_memory_plan_read(dir, &options->engine, &r.plan, &err) != NR_STATUS_OK) {
-        cli_report(&err);
-        return CLI_NO_MODEL;
-    }
     int code = cli_open(options, &r.engine, &r.session);
     if (code != CLI_OK) return code;
     code = read_all(&r);

@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "cli.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,11 +50,12 @@ int cmd_plan(const cli_options *options) {
         return CLI_NO_MODEL;
     }
     if (options->json)
-        printf("{\"weights_bytes\": %llu, \"scratch_bytes\": %llu, \"session_bytes\": %llu, "
-               "\"staging_bytes\": %llu, \"total_bytes\": %llu}\n",
-               (unsigned long long)p.weights_bytes, (unsigned long long)p.scratch_bytes,
-               (unsigned long long)p.session_bytes, (unsigned long long)p.staging_bytes,
-               (unsigned long long)p.total_bytes);
+        cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:I}", "weights_bytes",
+                                 (json_int_t)p.weights_bytes, "scratch_bytes",
+                                 (json_int_t)p.scratch_bytes, "session_bytes",
+                                 (json_int_t)p.session_bytes, "staging_bytes",
+                                 (json_int_t)p.staging_bytes, "total_bytes",
+                                 (json_int_t)p.total_bytes));
     else print_plan(&p);
     return CLI_OK;
 }

@@ -94,7 +94,9 @@ typedef struct nr_memory_plan {
     uint64_t staging_bytes; /* while loading only */
     uint64_t total_bytes;   /* weights + scratch + the larger of session and staging */
 } nr_memory_plan;
-/* From the headers of the checkpoint alone. */
+/* What an open engine was planned with. */
+NR_API nr_memory_plan nr_engine_get_plan(const nr_engine *engine);
+/* The same from the headers of the checkpoint alone. */
 NR_API nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *options,
                                      nr_memory_plan *out, nr_error *err);
 

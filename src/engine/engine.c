@@ -75,18 +75,25 @@ void nr_blueprint_close(nr_blueprint *b) {
 static void carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
     const nr_model_info *info = &model->info;
     model->desc->carve_scratch(model, be, arena);
-    size_t bytes = be->ops->scratch_bytes(be, info->op_rows_max, info->op_n_in_max,
-                                          info->op_keys_max);
+    size_t bytes =
+        be->ops->scratch_bytes(be, info->op_rows_max, info->op_n_in_max, info->op_keys_max);
     void *scratch = nr_arena_take(arena, bytes, 1);
     if (scratch) be->ops->set_scratch(be, scratch, bytes);
 }
 
-/* Everything but the session, into measuring arenas. */
-static void measure(nr_model *model, nr_backend *be, nr_arena *weights, nr_arena *scratch) {
-    *weights = nr_arena_measure();
-    *scratch = nr_arena_measure();
-    model->desc->carve_weights(model, weights);
-    carve_scratch(model, be, scratch);
+/* The bill of a measured model; the session is measured here. */
+static nr_status make_plan(nr_model *model, size_t weights_bytes, size_t scratch_bytes,
+                           uint64_t staging_bytes, nr_memory_plan *out, nr_error *err) {
+    nr_session session = {0};
+    NR_TRY(nr_session_carve(&session, model, err));
+    nr_memory_plan plan = {.weights_bytes = weights_bytes,
+                           .scratch_bytes = scratch_bytes,
+                           .session_bytes = session.host.used + session.device.used,
+                           .staging_bytes = staging_bytes};
+    uint64_t running = plan.scratch_bytes + plan.session_bytes;
+    plan.total_bytes = plan.weights_bytes + NR_MAX(running, plan.staging_bytes);
+    *out = plan;
+    return NR_STATUS_OK;
 }
 
 nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *options,
@@ -95,23 +102,18 @@ nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *op
     nr_blueprint blueprint;
     nr_weights *weights_file = NULL;
     nr_backend *be = NULL;
-    nr_session session = {0};
-    nr_arena weights, scratch;
+    nr_arena weights = nr_arena_measure(), scratch = nr_arena_measure();
     nr_status status = nr_blueprint_open(model_dir, &o, &blueprint, err);
     if (status != NR_STATUS_OK) return status;
+    nr_model *model = blueprint.model;
     NR_TRY_GOTO(nr_weights_open(model_dir, &weights_file, err));
     NR_TRY_GOTO(nr_backend_cpu_open(o.n_threads, o.cpu_kernels, &be, err));
-    NR_TRY_GOTO(nr_session_carve(&session, blueprint.model, err));
-    measure(blueprint.model, be, &weights, &scratch);
+    model->desc->carve_weights(model, &weights);
+    carve_scratch(model, be, &scratch);
     NR_FAIL_IF_GOTO(weights.overflow || scratch.overflow, LIMIT,
                     "%s: planned size does not fit 64 bits", model_dir);
-    nr_memory_plan plan = {.weights_bytes = weights.used,
-                           .scratch_bytes = scratch.used,
-                           .session_bytes = session.host.used + session.device.used,
-                           .staging_bytes = nr_loader_bytes(weights_file, be->n_threads)};
-    uint64_t running = plan.scratch_bytes + plan.session_bytes;
-    plan.total_bytes = plan.weights_bytes + NR_MAX(running, plan.staging_bytes);
-    *out = plan;
+    NR_TRY_GOTO(make_plan(model, weights.used, scratch.used,
+                          nr_loader_bytes(weights_file, be->n_threads), out, err));
 done:
     nr_backend_close(be);
     nr_weights_close(weights_file);
@@ -132,6 +134,7 @@ static nr_status load_weights(nr_engine *e, const char *model_dir, const nr_engi
     loader.progress = o->progress;
     loader.progress_ctx = o->progress_ctx;
     NR_TRY_GOTO(e->model->desc->load(e->model, &loader, err));
+    e->plan.staging_bytes = nr_loader_bytes(weights, e->be->n_threads);
 done:
     nr_loader_close(&loader);
     nr_weights_close(weights);
@@ -203,6 +206,8 @@ static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine
     NR_TRY(choose_prompt(e, err));
     NR_TRY(load_weights(e, model_dir, o, err));
     NR_TRY(open_scratch(e, err));
+    NR_TRY(
+        make_plan(e->model, e->weights.cap, e->scratch.cap, e->plan.staging_bytes, &e->plan, err));
     fill_info(e, model_dir);
     return NR_STATUS_OK;
 }
@@ -234,6 +239,10 @@ void nr_engine_close(nr_engine *e) {
     nr_backend_close(e->be);
     nr_hf_config_reset(&e->config);
     nr_free(e);
+}
+
+nr_memory_plan nr_engine_get_plan(const nr_engine *engine) {
+    return engine->plan;
 }
 
 nr_engine_info nr_engine_get_info(const nr_engine *engine) {

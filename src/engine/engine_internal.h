@@ -27,6 +27,7 @@ struct nr_engine {
     nr_prompt_choice prompt;
     nr_arena weights, scratch; /* device memory */
     nr_engine_info info;
+    nr_memory_plan plan;
     char model_name[128], template_note[96];
 };
 
@@ -67,6 +68,10 @@ void nr_blueprint_close(nr_blueprint *b);
 /* Fit to use for a request on this model, and the settings that go with it. */
 nr_status nr_fit_resolve(const nr_model_info *info, nr_fit asked, nr_preprocess_settings *settings,
                          nr_fit *used, nr_error *err);
+
+/* nr_session_set_picture, with a tap on the vision tower (or NULL). */
+nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_fit fit,
+                                  const nr_tap *tap, nr_error *err);
 
 /* Prompt of one question into s->prompt_ids. */
 nr_status nr_session_build_prompt(nr_session *s, const char *question, bool raw, int32_t *n_ids,

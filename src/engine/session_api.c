@@ -92,29 +92,32 @@ void nr_session_free(nr_session *s) {
     nr_free(s);
 }
 
-nr_status nr_session_set_picture(nr_session *s, const nr_picture *picture, nr_fit fit,
-                                 nr_error *err) {
+nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_fit fit,
+                                  const nr_tap *tap, nr_error *err) {
     const nr_model_info *info = &s->engine->model->info;
     NR_FAIL_IF(picture && info->n_image_tokens == 0, ARG,
                "model \"%s\" reads text only, a picture was given", s->engine->info.model);
     s->asked = false;
     s->done = true;
     s->stats = (nr_session_stats){.fit = fit};
-    if (!picture) {
-        nr_sequence_set_image(&s->sequence, s->engine->be, NULL, NULL);
-        return NR_STATUS_OK;
-    }
+    nr_sequence_set_image(&s->sequence, s->engine->be, NULL, NULL); /* none, should this fail */
+    if (!picture) return NR_STATUS_OK;
     nr_preprocess_settings settings;
     double start_ms = nr_clock_ms();
     NR_TRY(nr_fit_resolve(info, fit, &settings, &s->stats.fit, err));
     NR_TRY(nr_preprocess_run(&settings, &picture->image, s->pixels, s->preprocess_scratch,
                              s->preprocess_scratch_bytes, err));
     double ready_ms = nr_clock_ms();
-    nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, NULL);
+    nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, tap);
     s->stats.preprocess_ms = ready_ms - start_ms;
     s->stats.vision_ms = nr_clock_ms() - ready_ms;
     s->stats.image_tokens = info->n_image_tokens;
     return NR_STATUS_OK;
+}
+
+nr_status nr_session_set_picture(nr_session *s, const nr_picture *picture, nr_fit fit,
+                                 nr_error *err) {
+    return nr_session_take_picture(s, picture, fit, NULL, err);
 }
 
 nr_status nr_session_build_prompt(nr_session *s, const char *question, bool raw, int32_t *n_ids,

@@ -129,8 +129,7 @@ static nr_status run(trace *t, const nr_picture *picture, const char *prompt, nr
     t->stages = nr_calloc(STAGES_MAX, sizeof *t->stages);
     t->logits = nr_calloc(TRACE_LOGITS * (size_t)s->engine->model->info.vocab, sizeof(float));
     NR_FAIL_IF(!t->stages || !t->logits, NO_MEMORY, "trace");
-    NR_TRY(nr_session_set_picture(s, picture, fit, err));
-    if (picture) nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, &tap);
+    NR_TRY(nr_session_take_picture(s, picture, fit, &tap, err));
     NR_TRY(prefill(t, prompt, &tap, err));
     NR_FAIL_IF(t->out_of_memory, NO_MEMORY, "trace of %d stages", t->n_stages);
     return generate(t, prompt, err);
