@@ -82,6 +82,19 @@ static inline void fixture_temp_dir(char dst[4096]) {
     assert_non_null(mkdtemp(dst));
 }
 
+/* Group set-up and tear-down: one temporary folder for all tests of a program. */
+static char temp[4096]; /* the folder */
+static inline int fixture_make_temp(void **state) {
+    (void)state;
+    fixture_temp_dir(temp);
+    return 0;
+}
+static inline int fixture_remove_temp(void **state) {
+    (void)state;
+    fixture_remove_tree(temp);
+    return 0;
+}
+
 /* `make_checkpoint --preset PRESET DIR extra`; dir must not exist yet. */
 static inline void fixture_make_checkpoint(const char *preset, const char *dir, const char *extra) {
     char build[4096], command[12288];

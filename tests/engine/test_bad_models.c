@@ -8,20 +8,6 @@
 #include "nr_alloc.h"
 #include "safetensors.h"
 
-static char temp[4096];
-
-static int make_temp(void **state) {
-    (void)state;
-    fixture_temp_dir(temp);
-    return 0;
-}
-
-static int remove_temp(void **state) {
-    (void)state;
-    fixture_remove_tree(temp);
-    return 0;
-}
-
 static void make(char dir[4096], const char *name, const char *options) {
     fixture_make_checkpoint("tiny", fixture_path(dir, "%s/%s", temp, name), options);
 }
@@ -214,5 +200,5 @@ int main(void) {
         cmocka_unit_test(test_configuration), cmocka_unit_test(test_wrong_shape),
         cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_options),
         cmocka_unit_test(test_requests)};
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, fixture_make_temp, fixture_remove_temp);
 }

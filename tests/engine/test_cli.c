@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <sys/wait.h>
 
-static char temp[4096], model[4096], command_path[4096];
+static char model[4096], command_path[4096];
 static const char picture[] = "tests/tiny/tiny/tall.png";
 
 static int set_up(void **state) {
@@ -16,12 +16,6 @@ static int set_up(void **state) {
     strcat(command_path, "/newsreader");
     fixture_temp_dir(temp);
     fixture_make_checkpoint("tiny", fixture_path(model, "%s/tiny", temp), "");
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    fixture_remove_tree(temp);
     return 0;
 }
 
@@ -223,5 +217,5 @@ int main(void) {
                                        cmocka_unit_test(test_fields),
                                        cmocka_unit_test(test_tools),
                                        cmocka_unit_test(test_tokenize)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, fixture_remove_temp);
 }

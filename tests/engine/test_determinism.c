@@ -7,18 +7,12 @@
 
 #include "engine_internal.h"
 
-static char checkpoint[4096], temp[4096];
+static char checkpoint[4096];
 
 static int make_checkpoint(void **state) {
     (void)state;
     fixture_temp_dir(temp);
     fixture_make_checkpoint("odd", fixture_path(checkpoint, "%s/odd", temp), "");
-    return 0;
-}
-
-static int remove_checkpoint(void **state) {
-    (void)state;
-    fixture_remove_tree(temp);
     return 0;
 }
 
@@ -200,5 +194,5 @@ int main(void) {
         cmocka_unit_test(test_int8_greedy), cmocka_unit_test(test_int8_sampled),
         cmocka_unit_test(test_f32_greedy), cmocka_unit_test(test_cache_reuse),
         cmocka_unit_test(test_sessions_are_apart)};
-    return cmocka_run_group_tests(tests, make_checkpoint, remove_checkpoint);
+    return cmocka_run_group_tests(tests, make_checkpoint, fixture_remove_temp);
 }

@@ -7,7 +7,7 @@
 
 #include "nr_alloc.h"
 
-static char checkpoint[4096], quantized[4096], temp[4096];
+static char checkpoint[4096], quantized[4096];
 static char *picture_bytes;
 static size_t picture_n_bytes;
 

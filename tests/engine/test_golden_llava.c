@@ -106,21 +106,36 @@ static void compare_ids(const tensors *ours, const json_t *meta, const char *nam
     free(ids);
 }
 
+/* What both sides say about one case. */
+typedef struct pair {
+    json_t *meta;
+    tensors ours, theirs;
+} pair;
+
+static pair open_pair(nr_engine *engine, const golden *g, const char *name, const char *dir) {
+    char out[4096], path[4096];
+    pair p = {.meta = read_meta(g, name)};
+    run_trace(engine, g, p.meta, fixture_path(out, "%s/trace.safetensors", dir));
+    open_tensors(&p.ours, out);
+    open_tensors(&p.theirs, fixture_path(path, "%s/%s.safetensors", g->folder, name));
+    return p;
+}
+
+static void close_pair(pair *p) {
+    close_tensors(&p->ours);
+    close_tensors(&p->theirs);
+    json_decref(p->meta);
+}
+
 static void check_f32(const golden *g) {
-    char out[4096], path[4096], dir[4096];
+    char dir[4096];
     nr_engine *engine = open_engine(g->model, NR_PRECISION_F32);
     fixture_temp_dir(dir);
     for (size_t i = 0; i < g->n_cases; i++) {
-        tensors ours, theirs;
-        json_t *meta = read_meta(g, g->cases[i]);
-        run_trace(engine, g, meta, fixture_path(out, "%s/trace.safetensors", dir));
-        open_tensors(&ours, out);
-        open_tensors(&theirs, fixture_path(path, "%s/%s.safetensors", g->folder, g->cases[i]));
-        compare_stages(&ours, &theirs, g->cases[i]);
-        compare_ids(&ours, meta, g->cases[i]);
-        close_tensors(&ours);
-        close_tensors(&theirs);
-        json_decref(meta);
+        pair p = open_pair(engine, g, g->cases[i], dir);
+        compare_stages(&p.ours, &p.theirs, g->cases[i]);
+        compare_ids(&p.ours, p.meta, g->cases[i]);
+        close_pair(&p);
     }
     nr_engine_close(engine);
     fixture_remove_tree(dir);
@@ -128,19 +143,15 @@ static void check_f32(const golden *g) {
 
 /* Cosine of INT8 logits with transformers' f32 ones, every case gated; returns the mean. */
 static double check_int8(const golden *g) {
-    char out[4096], path[4096], dir[4096];
+    char dir[4096];
     double cosine_sum = 0;
     nr_engine *engine = open_engine(g->model, NR_PRECISION_INT8);
     fixture_temp_dir(dir);
     for (size_t i = 0; i < g->n_cases; i++) {
-        tensors ours, theirs;
-        json_t *meta = read_meta(g, g->cases[i]);
-        run_trace(engine, g, meta, fixture_path(out, "%s/trace.safetensors", dir));
-        open_tensors(&ours, out);
-        open_tensors(&theirs, fixture_path(path, "%s/%s.safetensors", g->folder, g->cases[i]));
-        const nr_safetensor *have = nr_safetensors_find(&ours.table, "logits");
-        const nr_safetensor *want = nr_safetensors_find(&theirs.table, "logits");
-        float *a = read_tensor(&ours, have), *b = read_tensor(&theirs, want);
+        pair p = open_pair(engine, g, g->cases[i], dir);
+        const nr_safetensor *have = nr_safetensors_find(&p.ours.table, "logits");
+        const nr_safetensor *want = nr_safetensors_find(&p.theirs.table, "logits");
+        float *a = read_tensor(&p.ours, have), *b = read_tensor(&p.theirs, want);
         double cosine = fixture_cosine(a, b, want->n_elements);
         print_message("int8 %-7s cosine %.5f relative error %.4f\n", g->cases[i], cosine,
                       fixture_relative_error(a, b, want->n_elements));
@@ -148,9 +159,7 @@ static double check_int8(const golden *g) {
         cosine_sum += cosine;
         free(a);
         free(b);
-        close_tensors(&ours);
-        close_tensors(&theirs);
-        json_decref(meta);
+        close_pair(&p);
     }
     nr_engine_close(engine);
     fixture_remove_tree(dir);

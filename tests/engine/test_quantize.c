@@ -12,20 +12,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-static char temp[4096];
-
-static int make_temp(void **state) {
-    (void)state;
-    fixture_temp_dir(temp);
-    return 0;
-}
-
-static int remove_temp(void **state) {
-    (void)state;
-    fixture_remove_tree(temp);
-    return 0;
-}
-
 /* Logits after one question about one picture; free() them. */
 static float *logits_of(const char *model, nr_precision precision, int32_t *vocab) {
     nr_engine *engine = NULL;
@@ -155,5 +141,5 @@ int main(void) {
         cmocka_unit_test(test_round_trip_tiny), cmocka_unit_test(test_round_trip_odd),
         cmocka_unit_test(test_nothing_left_when_given_up),
         cmocka_unit_test(test_nothing_left_when_disk_is_full), cmocka_unit_test(test_refusals)};
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, fixture_make_temp, fixture_remove_temp);
 }
