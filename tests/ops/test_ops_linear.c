@@ -232,8 +232,8 @@ static void test_packing(void) {
         }
 }
 
-/* The packed layout is what backend.h says, element by element: both backends pack with one function,
- * so comparing them alone would not show a wrong place. */
+/* The packed layout is what backend.h says, element by element: both backends pack with one
+ * function, so comparing them alone would not show a wrong place. */
 static void test_packed_layout(void) {
     enum { N = 35, K = 70 };
     int8_t rows[N * K];
