@@ -153,6 +153,9 @@ typedef struct nr_generation_options {
     uint64_t seed;
     bool raw_prompt;     /* text-only: no template around the prompt */
     bool ignore_stop;    /* stop tokens are not generated (as transformers' min_new_tokens) */
+    const char *const *stop_texts; /* [n_stop_texts] end the answer where they appear, and are not
+                                      part of it; at most 4 of 64 bytes; copied */
+    int32_t n_stop_texts;
 } nr_generation_options;
 NR_API nr_generation_options nr_generation_options_default(void);
 

@@ -46,5 +46,6 @@
 #define NR_REGEX_BYTES_MAX 4096          /* split pattern of a tokenizer; LLaMA-3's has 111 */
 #define NR_THREADS_MAX 256
 #define NR_STOP_IDS_MAX 16
+#define NR_BATCH_MAX 64                  /* sequences of one forward call, slots of a scheduler */
 
 #endif

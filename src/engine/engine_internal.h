@@ -5,12 +5,11 @@
 
 #include "newsreader.h"
 
+#include "answer.h"
 #include "hf_config.h"
 #include "image.h"
-#include "detok.h"
 #include "model.h"
 #include "prompt.h"
-#include "sampler.h"
 #include "sequence.h"
 #include "tokenizer.h"
 #include "weights_file.h"
@@ -41,14 +40,10 @@ struct nr_session {
     void *preprocess_scratch;
     size_t preprocess_scratch_bytes;
     int32_t *prompt_ids;      /* [context] */
-    float *logits;            /* host [vocab] */
-    nr_candidate *candidates; /* [vocab] */
-    char *piece;              /* [NR_DETOK_PIECE_MAX] text of one step */
-    /* the running answer */
-    nr_generation_options options;
-    nr_detok detok;
-    int32_t pending_id;       /* generated, not yet read by the model; -1: none */
-    bool asked, done;
+    char *piece;              /* [NR_ANSWER_PIECE_MAX] text of one step */
+    nr_answer_kit kit;
+    nr_answer answer;         /* the running one */
+    bool asked;
     nr_session_stats stats;
 };
 
@@ -68,6 +63,13 @@ void nr_blueprint_close(nr_blueprint *b);
 /* Fit to use for a request on this model, and the settings that go with it. */
 nr_status nr_fit_resolve(const nr_model_info *info, nr_fit asked, nr_preprocess_settings *settings,
                          nr_fit *used, nr_error *err);
+
+/* What answers of this engine share; the scratch is left out. */
+nr_answer_kit nr_engine_kit(const nr_engine *e);
+
+/* Check options and turn them into what answers understand. */
+nr_status nr_generation_settings(const nr_generation_options *o, nr_answer_settings *out,
+                                 nr_error *err);
 
 /* nr_session_set_picture, with a tap on the vision tower (or NULL). */
 nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_fit fit,

@@ -2,8 +2,9 @@
  *
  * session_api.c - sessions of newsreader.h: picture in, question in, pieces of text out.
  *
- * A token is generated one step before the model reads it: step() first reads what the last step
- * chose (pending_id), then chooses. So the last token of an answer costs no forward pass.
+ * ask() reads the prompt and chooses the first token at once, because logits do not live beyond the
+ * model's next call, which may be another session's; step() gives a token out and, before the next
+ * one, has the model read it.
  */
 #include "engine_internal.h"
 
@@ -11,7 +12,6 @@
 #include "nr_clock.h"
 #include "nr_limits.h"
 
-#include <math.h>
 #include <string.h>
 
 #define PROMPT_BYTES_MIN ((size_t)64 << 10)
@@ -47,15 +47,23 @@ nr_status nr_session_carve(nr_session *s, nr_model *model, nr_error *err) {
         s->preprocess_scratch = nr_arena_take(&s->host, s->preprocess_scratch_bytes, 1);
     }
     s->prompt_ids = nr_arena_take(&s->host, (size_t)info->context, sizeof *s->prompt_ids);
-    s->logits = nr_arena_take(&s->host, (size_t)info->vocab, sizeof *s->logits);
-    s->candidates = nr_arena_take(&s->host, (size_t)info->vocab, sizeof *s->candidates);
-    s->piece = nr_arena_take(&s->host, 2 * NR_DETOK_PIECE_MAX, 1);
+    nr_answer_kit_carve(&s->kit, model, &s->host);
+    s->piece = nr_arena_take(&s->host, NR_ANSWER_PIECE_MAX, 1);
     nr_sequence_carve(&s->sequence, model, &s->host, &s->device);
     return NR_STATUS_OK;
 }
 
+nr_answer_kit nr_engine_kit(const nr_engine *e) {
+    return (nr_answer_kit){.model = e->model,
+                           .be = e->be,
+                           .tokenizer = e->tokenizer,
+                           .stop_ids = e->config.eos_ids,
+                           .n_stop_ids = e->config.n_eos_ids};
+}
+
 static nr_status create_parts(nr_session *s, nr_error *err) {
     nr_engine *e = s->engine;
+    s->kit = nr_engine_kit(e);
     NR_TRY(nr_session_carve(s, e->model, err)); /* measures */
     NR_TRY(nr_arena_alloc(&s->host, false, "session", err));
     NR_TRY(e->be->ops->arena_alloc(e->be, &s->device, "KV cache", err));
@@ -73,8 +81,6 @@ nr_status nr_session_create(nr_engine *engine, nr_session **out, nr_error *err) 
     nr_session *s = nr_calloc(1, sizeof *s);
     NR_FAIL_IF(!s, NO_MEMORY, "session");
     s->engine = engine;
-    s->pending_id = -1;
-    s->done = true;
     nr_status status = create_parts(s, err);
     if (status != NR_STATUS_OK) {
         nr_session_free(s);
@@ -98,7 +104,6 @@ nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_f
     NR_FAIL_IF(picture && info->n_image_tokens == 0, ARG,
                "model \"%s\" reads text only, a picture was given", s->engine->info.model);
     s->asked = false;
-    s->done = true;
     s->stats = (nr_session_stats){.fit = fit};
     nr_sequence_set_image(&s->sequence, s->engine->be, NULL, NULL); /* none, should this fail */
     if (!picture) return NR_STATUS_OK;
@@ -140,7 +145,8 @@ nr_status nr_session_count_tokens(nr_session *session, const char *question, int
     return nr_session_build_prompt(session, question, false, n_tokens, err);
 }
 
-static nr_status check_generation(const nr_generation_options *o, nr_error *err) {
+nr_status nr_generation_settings(const nr_generation_options *o, nr_answer_settings *out,
+                                 nr_error *err) {
     NR_FAIL_IF(o->struct_bytes != sizeof *o, ARG,
                "nr_generation_options of %u bytes, expected %zu: use the _default function",
                o->struct_bytes, sizeof *o);
@@ -150,24 +156,30 @@ static nr_status check_generation(const nr_generation_options *o, nr_error *err)
     NR_FAIL_IF(o->top_k < 0, ARG, "top_k: %d, expected 0 or more", o->top_k);
     NR_FAIL_IF(!(o->top_p > 0 && o->top_p <= 1), ARG, "top_p: %g, expected over 0, at most 1",
                (double)o->top_p);
+    *out = (nr_answer_settings){.sampler = {.temperature = o->temperature,
+                                            .top_k = o->top_k,
+                                            .top_p = o->top_p,
+                                            .seed = o->seed},
+                                .max_tokens = o->max_tokens,
+                                .ignore_stop = o->ignore_stop};
+    for (int32_t i = 0; i < o->n_stop_texts; i++)
+        NR_TRY(nr_stop_texts_add(&out->stop, o->stop_texts[i], strlen(o->stop_texts[i]), err));
     return NR_STATUS_OK;
 }
 
 nr_status nr_session_ask(nr_session *s, const char *question, const nr_generation_options *options,
                          nr_error *err) {
     nr_generation_options o = options ? *options : nr_generation_options_default();
+    nr_answer_settings settings;
     double start_ms = nr_clock_ms();
     int32_t n_ids = 0, n_reused = 0;
     s->asked = false;
-    s->done = true;
-    NR_TRY(check_generation(&o, err));
+    NR_TRY(nr_generation_settings(&o, &settings, err));
     NR_TRY(nr_session_build_prompt(s, question, o.raw_prompt, &n_ids, err));
     NR_TRY(nr_sequence_prefill(&s->sequence, s->prompt_ids, n_ids, 1, &n_reused, NULL, err));
-    s->options = o;
+    nr_answer_begin(&s->answer, &s->kit, &s->sequence, &settings);
+    nr_answer_choose(&s->answer);
     s->asked = true;
-    s->done = false;
-    s->pending_id = -1;
-    nr_detok_init(&s->detok, s->engine->tokenizer, NR_DECODE_SKIP_SPECIAL);
     s->stats.prompt_tokens = n_ids;
     s->stats.cached_tokens = n_reused;
     s->stats.answer_tokens = 0;
@@ -176,64 +188,24 @@ nr_status nr_session_ask(nr_session *s, const char *question, const nr_generatio
     return NR_STATUS_OK;
 }
 
-static bool is_stop(const nr_engine *e, int32_t id) {
-    for (int i = 0; i < e->config.n_eos_ids; i++)
-        if (e->config.eos_ids[i] == id) return true;
-    return false;
-}
-
-static int32_t choose(nr_session *s) {
-    const nr_model_info *info = &s->engine->model->info;
-    nr_backend *be = s->engine->be;
-    const nr_generation_options *o = &s->options;
-    if (o->temperature <= 0 && !o->ignore_stop)
-        return be->ops->argmax(be, s->sequence.logits, info->vocab);
-    be->ops->download(be, s->logits, s->sequence.logits, (size_t)info->vocab * sizeof(float));
-    for (int i = 0; o->ignore_stop && i < s->engine->config.n_eos_ids; i++)
-        if (s->engine->config.eos_ids[i] < info->vocab)
-            s->logits[s->engine->config.eos_ids[i]] = -INFINITY;
-    nr_sampler sampler = {.temperature = o->temperature,
-                          .top_k = o->top_k,
-                          .top_p = o->top_p,
-                          .seed = o->seed};
-    return nr_sampler_pick(&sampler, s->logits, info->vocab, (uint64_t)s->stats.answer_tokens,
-                           s->candidates);
-}
-
-/* The text that this step completes; what the detokenizer held back when it is the last. */
-static nr_status fill_text(nr_session *s, nr_step *step, nr_error *err) {
-    nr_text_buf text = {.bytes = s->piece, .cap = 2 * NR_DETOK_PIECE_MAX};
-    if (step->id >= 0) NR_TRY(nr_detok_push(&s->detok, step->id, &text, err));
-    if (step->done) NR_TRY(nr_detok_finish(&s->detok, &text, err));
-    step->text = s->piece;
-    step->n_bytes = text.n;
-    return NR_STATUS_OK;
-}
-
 nr_status nr_session_step(nr_session *s, nr_step *out, nr_error *err) {
+    nr_answer *a = &s->answer;
     NR_FAIL_IF(!s->asked, ARG, "step without a question: call nr_session_ask first");
-    NR_FAIL_IF(s->done, ARG, "step after the answer was complete");
+    NR_FAIL_IF(a->done, ARG, "step after the answer was complete");
     NR_FAIL_IF(atomic_exchange(&s->sequence.cancelled, false), CANCELLED,
-               "cancelled after %d tokens", s->stats.answer_tokens);
+               "cancelled after %d tokens", a->n_tokens);
     double start_ms = nr_clock_ms();
-    nr_step step = {.id = -1, .text = "", .finish = NR_FINISH_NONE};
-    if (s->pending_id >= 0) nr_sequence_append(&s->sequence, s->pending_id);
-    int32_t id = choose(s);
-    if (is_stop(s->engine, id)) {
-        step.done = true;
-        step.finish = NR_FINISH_STOP;
-    } else {
-        step.id = id;
-        s->pending_id = id;
-        s->stats.answer_tokens++;
-        if (s->stats.answer_tokens >= s->options.max_tokens ||
-            s->sequence.n_cached >= s->engine->model->info.context) {
-            step.done = true;
-            step.finish = NR_FINISH_LENGTH;
-        }
+    if (nr_sequence_left(&s->sequence) > 0) {
+        nr_sequences_read(&(nr_share){&s->sequence, 1}, 1, NULL);
+        nr_answer_choose(a);
     }
-    s->done = step.done;
-    NR_TRY(fill_text(s, &step, err));
+    nr_text_buf text = {.bytes = s->piece, .cap = NR_ANSWER_PIECE_MAX};
+    nr_step step = {.text = s->piece};
+    NR_TRY(nr_answer_give(a, &text, &step.id, err));
+    step.n_bytes = text.n;
+    step.done = a->done;
+    step.finish = !a->done ? NR_FINISH_NONE : a->stopped ? NR_FINISH_STOP : NR_FINISH_LENGTH;
+    s->stats.answer_tokens = a->n_tokens;
     s->stats.decode_ms += nr_clock_ms() - start_ms;
     *out = step;
     return NR_STATUS_OK;

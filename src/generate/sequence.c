@@ -2,6 +2,8 @@
  * sequence.c - see sequence.h. */
 #include "sequence.h"
 
+#include "nr_limits.h"
+
 #include <string.h>
 
 void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena *device) {
@@ -12,10 +14,35 @@ void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena
 
 void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, const nr_tap *tap) {
     s->be = be;
-    s->n_cached = 0;
+    s->n_ids = s->n_cached = 0;
     s->logits = NULL;
     s->cache.n_image_rows = pixels ? s->model->info.n_image_tokens : 0;
     if (pixels) s->model->desc->encode_image(s->model, be, &s->cache, pixels, tap);
+}
+
+int32_t nr_sequence_begin(nr_sequence *s, const int32_t *ids, int32_t n, int32_t n_logits) {
+    NR_ASSERT(n >= 1 && n <= s->model->info.context && n_logits >= 1 && n_logits <= n);
+    int32_t keep = 0, keep_max = NR_MIN(s->n_cached, n - n_logits);
+    while (keep < keep_max && s->ids[keep] == ids[keep]) keep++;
+    memcpy(s->ids, ids, (size_t)n * sizeof *ids);
+    s->n_ids = n;
+    s->n_cached = keep;
+    s->n_logits = n_logits;
+    s->logits = NULL;
+    return keep;
+}
+
+void nr_sequence_append(nr_sequence *s, int32_t id) {
+    NR_ASSERT(s->n_ids < s->model->info.context);
+    s->ids[s->n_ids++] = id;
+    s->n_logits = 1;
+    s->logits = NULL;
+}
+
+int32_t nr_sequence_chunk(const nr_sequence *s, int32_t rows_max) {
+    int32_t left = nr_sequence_left(s), n_chunks = (left + rows_max - 1) / rows_max;
+    int32_t chunk = (left + n_chunks - 1) / n_chunks;
+    return chunk < left ? NR_MIN(chunk, left - s->n_logits) : chunk; /* logits from one chunk */
 }
 
 /* Image rows used by the first n ids. */
@@ -26,43 +53,39 @@ static int32_t image_rows_before(const nr_sequence *s, int32_t n) {
     return rows;
 }
 
-static void forward(nr_sequence *s, int32_t n, int32_t n_logits, const nr_tap *tap) {
-    nr_span span = {.cache = &s->cache,
-                    .ids = s->ids + s->n_cached,
-                    .n = n,
-                    .pos0 = s->n_cached,
-                    .image_row0 = image_rows_before(s, s->n_cached),
-                    .n_logits = n_logits};
-    const float *logits = s->model->desc->forward(s->model, s->be, &span, 1, tap);
-    if (n_logits > 0) s->logits = logits + (int64_t)(n_logits - 1) * s->model->info.vocab;
-    s->n_cached += n;
+static nr_span span_of(const nr_share *share) {
+    const nr_sequence *s = share->sequence;
+    return (nr_span){.cache = &s->cache,
+                     .ids = s->ids + s->n_cached,
+                     .n = share->n_rows,
+                     .pos0 = s->n_cached,
+                     .image_row0 = image_rows_before(s, s->n_cached),
+                     .n_logits = share->n_rows == nr_sequence_left(s) ? s->n_logits : 0};
 }
 
-/* Chunks of nearly equal size, so that the last one is not a remainder that wastes its weights'
- * trip through the memory. */
+void nr_sequences_read(const nr_share *shares, int n_shares, const nr_tap *tap) {
+    nr_span spans[NR_BATCH_MAX];
+    NR_ASSERT(n_shares >= 1 && n_shares <= NR_BATCH_MAX);
+    nr_model *model = shares[0].sequence->model;
+    for (int i = 0; i < n_shares; i++) spans[i] = span_of(&shares[i]);
+    const float *logits = model->desc->forward(model, shares[0].sequence->be, spans, n_shares, tap);
+    for (int i = 0; i < n_shares; i++) {
+        nr_sequence *s = shares[i].sequence;
+        s->n_cached += spans[i].n;
+        if (spans[i].n_logits == 0) continue;
+        logits += (int64_t)spans[i].n_logits * model->info.vocab;
+        s->logits = logits - model->info.vocab;
+    }
+}
+
 nr_status nr_sequence_prefill(nr_sequence *s, const int32_t *ids, int32_t n, int32_t n_logits,
                               int32_t *n_reused, const nr_tap *tap, nr_error *err) {
-    NR_ASSERT(n >= 1 && n <= s->model->info.context && n_logits <= n);
-    int32_t keep = 0, keep_max = NR_MIN(s->n_cached, n - n_logits);
-    while (keep < keep_max && s->ids[keep] == ids[keep]) keep++;
-    memcpy(s->ids, ids, (size_t)n * sizeof *ids);
-    s->n_cached = keep;
-    s->logits = NULL;
-    *n_reused = keep;
     int32_t rows_max = s->model->info.rows_max;
-    while (s->n_cached < n) {
+    *n_reused = nr_sequence_begin(s, ids, n, n_logits);
+    while (nr_sequence_left(s) > 0) {
         NR_FAIL_IF(atomic_exchange(&s->cancelled, false), CANCELLED,
                    "cancelled after %d of %d prompt tokens", s->n_cached, n);
-        int32_t left = n - s->n_cached, n_chunks = (left + rows_max - 1) / rows_max;
-        int32_t chunk = (left + n_chunks - 1) / n_chunks;
-        if (chunk < left) chunk = NR_MIN(chunk, left - n_logits); /* logits come from one chunk */
-        forward(s, chunk, chunk == left ? n_logits : 0, tap);
+        nr_sequences_read(&(nr_share){s, nr_sequence_chunk(s, rows_max)}, 1, tap);
     }
     return NR_STATUS_OK;
-}
-
-void nr_sequence_append(nr_sequence *s, int32_t id) {
-    NR_ASSERT(s->n_cached < s->model->info.context);
-    s->ids[s->n_cached] = id;
-    forward(s, 1, 1, NULL);
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * sequence.h - one timeline of tokens over a cache: prefill in chunks, then one token at a time.
- * What the cache already holds of a new prompt (the same ids over the same picture) is kept.
+ * sequence.h - one timeline of tokens over a cache: ids that the cache holds, then ids that are still
+ * to be read. Several sequences are read by one forward call; what a sequence gets from it does not
+ * depend on who else is in the call.
  *
  *   nr_sequence_carve (measure, then real); nr_sequence_set_image when the picture changes
- *   nr_sequence_prefill(ids); then nr_sequence_logits, nr_sequence_append(id), ...
+ *   nr_sequence_begin(ids), then until nr_sequence_left is 0: nr_sequences_read(shares)
+ *   logits; nr_sequence_append(id), nr_sequences_read, logits, ...
+ *
+ * What the cache already holds of a new prompt (the same ids over the same picture) is kept.
  */
 #ifndef NR_SEQUENCE_H
 #define NR_SEQUENCE_H
@@ -18,8 +22,11 @@ typedef struct nr_sequence {
     nr_backend *be;  /* borrows */
     nr_cache cache;
     int32_t *ids;    /* [context] what the cache holds, then what is to be read */
-    int32_t n_cached; /* positions that the cache holds */
-    const float *logits; /* device [vocab] of the last position read, or NULL */
+    int32_t n_ids;
+    int32_t n_cached; /* positions that the cache holds, <= n_ids */
+    int32_t n_logits; /* wanted of the last positions of n_ids */
+    const float *logits; /* device [vocab] of the last position when all is read, else NULL. Lives
+                            until the model's next call, for whichever sequence */
     atomic_bool cancelled;
 } nr_sequence;
 
@@ -28,12 +35,32 @@ void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena
 /* Forget everything and run the vision tower. pixels NULL: no picture. */
 void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, const nr_tap *tap);
 
-/* Read ids [n], 1 <= n <= context; *n_reused positions were there already. n_logits of the last
- * positions end up in s->logits (the rows before the last in front of it).
+/* From now on ids [n] are to be read, 1 <= n <= context. Returns how many positions are there
+ * already; at least n_logits are read again. */
+int32_t nr_sequence_begin(nr_sequence *s, const int32_t *ids, int32_t n, int32_t n_logits);
+/* One more id at the next position. The caller checks that there is room. */
+void nr_sequence_append(nr_sequence *s, int32_t id);
+
+/* Ids still to be read. */
+static inline int32_t nr_sequence_left(const nr_sequence *s) {
+    return s->n_ids - s->n_cached;
+}
+/* How many of them the next call should read when it has room for rows_max: chunks of nearly equal
+ * size, so that the last one is not a remainder that wastes its weights' trip through the memory. */
+int32_t nr_sequence_chunk(const nr_sequence *s, int32_t rows_max);
+
+/* A sequence's part of a forward call. */
+typedef struct nr_share {
+    nr_sequence *sequence;
+    int32_t n_rows; /* 1 .. nr_sequence_chunk */
+} nr_share;
+/* One forward call over 1 .. NR_BATCH_MAX sequences of one model, each at most once; rows together
+ * <= rows_max, sequences that are read to their end <= logits_rows. Those have logits afterwards. */
+void nr_sequences_read(const nr_share *shares, int n_shares, const nr_tap *tap);
+
+/* begin, then read to the end, alone. The rows before the last logits lie in front of them.
  * Errors: CANCELLED (between chunks; what was read stays cached). */
 nr_status nr_sequence_prefill(nr_sequence *s, const int32_t *ids, int32_t n, int32_t n_logits,
                               int32_t *n_reused, const nr_tap *tap, nr_error *err);
-/* Read one more id at the next position. The caller checks that there is room. */
-void nr_sequence_append(nr_sequence *s, int32_t id);
 
 #endif

@@ -200,6 +200,7 @@ static void test_llama3_tiny(void **state) {
             int32_t id = b.be->ops->argmax(b.be, b.sequence.logits, vocab);
             assert_int_equal(id, want[i]);
             nr_sequence_append(&b.sequence, id);
+            nr_sequences_read(&(nr_share){&b.sequence, 1}, 1, NULL);
         }
         close_bare(&b);
     }
