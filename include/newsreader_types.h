@@ -29,7 +29,9 @@
     X(CONTEXT_FULL, -10, "prompt does not fit the context")                                        \
     X(CANCELLED, -11, "cancelled")                                                                 \
     X(CEILING, -12, "memory plan exceeds the ceiling")                                             \
-    X(INTERNAL, -13, "internal error")
+    X(INTERNAL, -13, "internal error")                                                             \
+    X(TIMEOUT, -14, "deadline passed")                                                             \
+    X(BUSY, -15, "no room for another request")
 
 typedef enum nr_status {
 #define NR_STATUS_ENUM(name, value, text) NR_STATUS_##name = value,

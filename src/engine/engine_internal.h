@@ -64,6 +64,16 @@ void nr_blueprint_close(nr_blueprint *b);
 nr_status nr_fit_resolve(const nr_model_info *info, nr_fit asked, nr_preprocess_settings *settings,
                          nr_fit *used, nr_error *err);
 
+/* Scratch for the largest picture under any fit this model may be asked for. */
+nr_status nr_preprocess_room(const nr_model_info *info, size_t *bytes, nr_error *err);
+
+/* For questions as long as the context can hold. Transfers *out. */
+nr_status nr_engine_encoder(const nr_engine *e, nr_encoder **out, nr_error *err);
+
+/* Append the prompt of a question about n_image_tokens of picture. */
+nr_status nr_engine_build_prompt(const nr_engine *e, nr_encoder *encoder, const char *question,
+                                 bool raw, int32_t n_image_tokens, nr_id_list *out, nr_error *err);
+
 /* What answers of this engine share; the scratch is left out. */
 nr_answer_kit nr_engine_kit(const nr_engine *e);
 

@@ -22,8 +22,7 @@ nr_generation_options nr_generation_options_default(void) {
         .struct_bytes = sizeof(nr_generation_options), .max_tokens = 256, .top_p = 1.0f};
 }
 
-/* Room for the largest picture under any fit this model may be asked for. */
-static nr_status preprocess_room(const nr_model_info *info, size_t *bytes, nr_error *err) {
+nr_status nr_preprocess_room(const nr_model_info *info, size_t *bytes, nr_error *err) {
     static const nr_fit fits[] = {NR_FIT_CHECKPOINT, NR_FIT_CROP, NR_FIT_PAD, NR_FIT_SQUASH};
     *bytes = 0;
     for (size_t i = 0; i < NR_COUNT(fits); i++) {
@@ -42,7 +41,7 @@ nr_status nr_session_carve(nr_session *s, nr_model *model, nr_error *err) {
     if (info->n_image_tokens > 0) {
         size_t side_w = (size_t)info->preprocess.out_width;
         size_t side_h = (size_t)info->preprocess.out_height;
-        NR_TRY(preprocess_room(info, &s->preprocess_scratch_bytes, err));
+        NR_TRY(nr_preprocess_room(info, &s->preprocess_scratch_bytes, err));
         s->pixels = nr_arena_take(&s->host, 3 * side_w * side_h, sizeof(float));
         s->preprocess_scratch = nr_arena_take(&s->host, s->preprocess_scratch_bytes, 1);
     }
@@ -61,6 +60,15 @@ nr_answer_kit nr_engine_kit(const nr_engine *e) {
                            .n_stop_ids = e->config.n_eos_ids};
 }
 
+nr_status nr_engine_encoder(const nr_engine *e, nr_encoder **out, nr_error *err) {
+    size_t bytes = (size_t)e->model->info.context * PROMPT_BYTES_PER_TOKEN;
+    bytes = NR_MIN(NR_MAX(bytes, PROMPT_BYTES_MIN), (size_t)NR_PROMPT_BYTES_MAX);
+    NR_TRY(nr_encoder_create(e->tokenizer, bytes, out, err));
+    if (e->model->info.image_token_id >= 0)
+        nr_encoder_forbid(*out, e->model->info.image_token_id);
+    return NR_STATUS_OK;
+}
+
 static nr_status create_parts(nr_session *s, nr_error *err) {
     nr_engine *e = s->engine;
     s->kit = nr_engine_kit(e);
@@ -68,11 +76,7 @@ static nr_status create_parts(nr_session *s, nr_error *err) {
     NR_TRY(nr_arena_alloc(&s->host, false, "session", err));
     NR_TRY(e->be->ops->arena_alloc(e->be, &s->device, "KV cache", err));
     NR_TRY(nr_session_carve(s, e->model, err));
-    size_t bytes = (size_t)e->model->info.context * PROMPT_BYTES_PER_TOKEN;
-    bytes = NR_MIN(NR_MAX(bytes, PROMPT_BYTES_MIN), (size_t)NR_PROMPT_BYTES_MAX);
-    NR_TRY(nr_encoder_create(e->tokenizer, bytes, &s->encoder, err));
-    if (e->model->info.image_token_id >= 0)
-        nr_encoder_forbid(s->encoder, e->model->info.image_token_id);
+    NR_TRY(nr_engine_encoder(e, &s->encoder, err));
     nr_sequence_set_image(&s->sequence, e->be, NULL, NULL);
     return NR_STATUS_OK;
 }
@@ -125,17 +129,24 @@ nr_status nr_session_set_picture(nr_session *s, const nr_picture *picture, nr_fi
     return nr_session_take_picture(s, picture, fit, NULL, err);
 }
 
-nr_status nr_session_build_prompt(nr_session *s, const char *question, bool raw, int32_t *n_ids,
-                                  nr_error *err) {
-    const nr_engine *e = s->engine;
+nr_status nr_engine_build_prompt(const nr_engine *e, nr_encoder *encoder, const char *question,
+                                 bool raw, int32_t n_image_tokens, nr_id_list *out,
+                                 nr_error *err) {
     nr_prompt_request request = {.template = raw ? NR_PROMPT_PLAIN : e->prompt.template,
                                  .question = question,
                                  .question_bytes = strlen(question),
                                  .image_token_id = e->model->info.image_token_id,
-                                 .n_image_tokens = s->sequence.cache.n_image_rows};
-    nr_id_list list = {.ids = s->prompt_ids, .cap = (size_t)e->model->info.context};
-    NR_TRY(nr_prompt_build(s->encoder, &request, &list, err));
-    NR_FAIL_IF(list.n == 0, ARG, "the prompt is empty");
+                                 .n_image_tokens = n_image_tokens};
+    NR_TRY(nr_prompt_build(encoder, &request, out, err));
+    NR_FAIL_IF(out->n == 0, ARG, "the prompt is empty");
+    return NR_STATUS_OK;
+}
+
+nr_status nr_session_build_prompt(nr_session *s, const char *question, bool raw, int32_t *n_ids,
+                                  nr_error *err) {
+    nr_id_list list = {.ids = s->prompt_ids, .cap = (size_t)s->engine->model->info.context};
+    NR_TRY(nr_engine_build_prompt(s->engine, s->encoder, question, raw,
+                                  s->sequence.cache.n_image_rows, &list, err));
     *n_ids = (int32_t)list.n;
     return NR_STATUS_OK;
 }

@@ -155,32 +155,35 @@ static void test_cache_reuse(void **state) {
     nr_engine_close(engine);
 }
 
-/* Two sessions of one engine, used in turns, do not see each other. */
+/* Two sessions of one engine, used in turns, do not see each other; not even when one has read its
+ * prompt and the other uses the model before the first token is asked for. */
 static void test_sessions_are_apart(void **state) {
     setup s = {.precision = NR_PRECISION_INT8};
     nr_session *one = NULL, *two = NULL;
     nr_step step = {0};
-    answer alone, together;
+    answer alone, together = {0}, late = {0};
     (void)state;
     run(&s, 0, &alone);
     nr_engine *engine = open_engine(&s);
     nr_picture *picture = fixture_picture(90, 61), *other = fixture_picture(33, 80);
     nr_generation_options o = nr_generation_options_default();
     o.ignore_stop = true;
+    o.max_tokens = 30;
     MUST(nr_session_create(engine, &one, err));
     MUST(nr_session_create(engine, &two, err));
-    MUST(nr_session_set_picture(two, other, NR_FIT_AUTO, err));
-    MUST(nr_session_ask(two, "Describe it.", &o, err));
+    MUST(nr_session_set_picture(two, picture, NR_FIT_AUTO, err));
+    MUST(nr_session_ask(two, "What is the headline?", &o, err));
+    MUST(nr_session_set_picture(one, other, NR_FIT_AUTO, err));
     MUST(nr_session_set_picture(one, picture, NR_FIT_AUTO, err));
-    MUST(nr_session_step(two, &step, err));
-    o.max_tokens = 30;
     MUST(nr_session_ask(one, "What is the headline?", &o, err));
-    for (together.n_ids = 0; together.n_ids < 30; together.n_ids++) {
-        MUST(nr_session_step(one, &step, err));
-        together.ids[together.n_ids] = step.id;
+    for (int i = 0; i < 30; i++) {
         MUST(nr_session_step(two, &step, err));
+        late.ids[i] = step.id;
+        MUST(nr_session_step(one, &step, err));
+        together.ids[i] = step.id;
     }
     assert_memory_equal(alone.ids, together.ids, 30 * sizeof alone.ids[0]);
+    assert_memory_equal(alone.ids, late.ids, 30 * sizeof alone.ids[0]);
     free(alone.logits);
     nr_session_free(one);
     nr_session_free(two);

@@ -5,6 +5,7 @@
  */
 #include "engine_fixture.h"
 
+#include "newsreader_sched.h"
 #include "nr_alloc.h"
 
 static char checkpoint[4096], quantized[4096];
@@ -54,6 +55,34 @@ static nr_status read_once(nr_error *err) {
     return status;
 }
 
+/* Load, open a scheduler, one answer. */
+static nr_status serve_once(nr_error *err) {
+    nr_engine *engine = NULL;
+    nr_sched *sched = NULL;
+    nr_picture *picture = NULL;
+    nr_job *job = NULL;
+    const char *question = "What is it?";
+    nr_engine_options o = nr_engine_options_default();
+    nr_request r = nr_request_default();
+    o.n_threads = 1;
+    r.questions = &question;
+    r.n_questions = 1;
+    r.generation.max_tokens = 3;
+    nr_status status = nr_engine_open(checkpoint, &o, &engine, err);
+    if (status == NR_STATUS_OK) status = nr_sched_open(engine, NULL, &sched, err);
+    if (status == NR_STATUS_OK)
+        status = nr_picture_read(picture_bytes, picture_n_bytes, &picture, err);
+    r.picture = picture;
+    if (status == NR_STATUS_OK) status = nr_sched_submit(sched, &r, &job, err);
+    if (status == NR_STATUS_OK)
+        while (nr_job_next(job, -1).kind != NR_EVENT_END) continue;
+    nr_job_close(job);
+    nr_picture_free(picture);
+    nr_sched_close(sched);
+    nr_engine_close(engine);
+    return status;
+}
+
 static nr_status quantize_once(nr_error *err) {
     nr_engine_options o = nr_engine_options_default();
     o.n_threads = 1;
@@ -99,6 +128,12 @@ static void test_read_from_then_on(void **state) {
     sweep(read_once, true, stride());
 }
 
+static void test_serve(void **state) {
+    (void)state;
+    sweep(serve_once, false, stride());
+    sweep(serve_once, true, stride());
+}
+
 static void test_quantize(void **state) {
     (void)state;
     sweep(quantize_once, false, stride());
@@ -108,6 +143,7 @@ static void test_quantize(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_read_each),
                                        cmocka_unit_test(test_read_from_then_on),
+                                       cmocka_unit_test(test_serve),
                                        cmocka_unit_test(test_quantize)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * model_thread.c - the thread that runs the model: admit, look, read, write, turn by turn. It holds
+ * the lock while it looks at the queue and puts records, never while it computes.
+ */
+#include "scheduler_internal.h"
+
+#include "nr_clock.h"
+
+/* A turn puts at most a text and an answer; the end always finds room behind them. */
+#define RING_NEED (NR_ANSWER_PIECE_MAX + 4 * sizeof(nr_record))
+
+/* ---- under the lock ------------------------------------------------------------------------- */
+
+static void count_end(nr_scheduler *s, nr_status status) {
+    *(status == NR_STATUS_OK          ? &s->stats.n_done
+      : status == NR_STATUS_CANCELLED ? &s->stats.n_cancelled
+      : status == NR_STATUS_TIMEOUT   ? &s->stats.n_timed_out
+                                      : &s->stats.n_failed) += 1;
+}
+
+static void end_job(nr_scheduler *s, nr_job *job, nr_status status) {
+    nr_record record = {.kind = NR_RECORD_END, .status = status};
+    nr_ring_put(&job->ring, &record, NULL);
+    job->state = NR_JOB_ENDED;
+    count_end(s, status);
+    if (job->released) nr_scheduler_return(s, job);
+    pthread_cond_broadcast(&s->news);
+}
+
+static void end_slot(nr_scheduler *s, nr_slot *slot, nr_status status) {
+    end_job(s, slot->job, status);
+    slot->job = NULL;
+    slot->phase = NR_SLOT_FREE;
+    s->stats.n_running--;
+}
+
+/* OK: goes on. */
+static nr_status verdict(const nr_scheduler *s, const nr_job *job, double now_ms) {
+    if (job->cancelled || s->stopping) return NR_STATUS_CANCELLED;
+    return job->deadline_ms > 0 && now_ms >= job->deadline_ms ? NR_STATUS_TIMEOUT : NR_STATUS_OK;
+}
+
+/* End whoever was cancelled or is late, running or waiting. */
+static bool end_dead(nr_scheduler *s) {
+    double now_ms = nr_clock_ms();
+    bool ended = false;
+    for (int32_t i = 0; i < s->config.n_slots; i++) {
+        nr_slot *slot = &s->slots[i];
+        nr_status status = slot->job ? verdict(s, slot->job, now_ms) : NR_STATUS_OK;
+        if (status == NR_STATUS_OK) continue;
+        end_slot(s, slot, status);
+        ended = true;
+    }
+    nr_job **link = &s->queue, *last = NULL;
+    while (*link) {
+        nr_job *job = *link;
+        nr_status status = verdict(s, job, now_ms);
+        if (status == NR_STATUS_OK) {
+            last = job;
+            link = &job->next;
+            continue;
+        }
+        *link = job->next;
+        s->stats.n_queued--;
+        end_job(s, job, status);
+        ended = true;
+    }
+    s->queue_end = last;
+    return ended;
+}
+
+/* The slot's next question becomes what its sequence has to read. */
+static void begin_question(nr_scheduler *s, nr_slot *slot, int32_t i_question) {
+    const nr_job *job = slot->job;
+    const int32_t *ids = job->ids + (int64_t)i_question * s->config.kit.model->info.context;
+    int32_t n_ids = job->n_ids[i_question], image_tokens = slot->stats.image_tokens;
+    double vision_ms = slot->stats.vision_ms;
+    slot->i_question = i_question;
+    slot->phase = NR_SLOT_READ;
+    slot->since_ms = nr_clock_ms();
+    slot->stats = (nr_job_stats){.image_tokens = image_tokens, .vision_ms = vision_ms};
+    slot->stats.prompt_tokens = n_ids;
+    slot->stats.cached_tokens = nr_sequence_begin(&slot->sequence, ids, n_ids, 1);
+    nr_answer_begin(&slot->answer, &s->config.kit, &slot->sequence, &job->settings);
+}
+
+static void admit_to(nr_scheduler *s, nr_slot *slot, nr_job *job) {
+    nr_record record = {.kind = NR_RECORD_START};
+    record.stats.queued_ms = nr_clock_ms() - job->submitted_ms;
+    nr_ring_put(&job->ring, &record, NULL);
+    job->state = NR_JOB_RUNNING;
+    slot->job = job;
+    slot->order = s->n_admitted++;
+    slot->stats = (nr_job_stats){0};
+    slot->phase = NR_SLOT_LOOK;
+    s->stats.n_queued--;
+    s->stats.n_running++;
+}
+
+static bool admit(nr_scheduler *s) {
+    bool admitted = false;
+    for (int32_t i = 0; i < s->config.n_slots && s->queue; i++) {
+        if (s->slots[i].job) continue;
+        nr_job *job = s->queue;
+        s->queue = job->next;
+        if (!s->queue) s->queue_end = NULL;
+        job->next = NULL;
+        admit_to(s, &s->slots[i], job);
+        admitted = true;
+    }
+    return admitted;
+}
+
+static bool has_work(nr_scheduler *s) {
+    bool any = false;
+    for (int32_t i = 0; i < s->config.n_slots; i++) {
+        nr_slot *slot = &s->slots[i];
+        if (!slot->job) continue;
+        slot->rests = nr_ring_room(&slot->job->ring) < RING_NEED;
+        any |= !slot->rests;
+    }
+    return any;
+}
+
+/* Only resting slots or nothing: until somebody does something, or the next deadline. */
+static void wait_for_work(nr_scheduler *s) {
+    double first_ms = 0;
+    for (int32_t i = 0; i < s->config.n_slots; i++) {
+        const nr_job *job = s->slots[i].job;
+        if (job && job->deadline_ms > 0 && (first_ms == 0 || job->deadline_ms < first_ms))
+            first_ms = job->deadline_ms;
+    }
+    for (const nr_job *job = s->queue; job; job = job->next)
+        if (job->deadline_ms > 0 && (first_ms == 0 || job->deadline_ms < first_ms))
+            first_ms = job->deadline_ms;
+    struct timespec until = nr_scheduler_time(first_ms);
+    if (first_ms > 0) pthread_cond_timedwait(&s->work, &s->lock, &until);
+    else pthread_cond_wait(&s->work, &s->lock);
+}
+
+static void notify(nr_scheduler *s) {
+    if (s->config.notify) s->config.notify(s->config.notify_ctx);
+}
+
+/* False when the scheduler is closing. */
+static bool next_turn(nr_scheduler *s) {
+    bool news = false, going_on;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        news |= end_dead(s);
+        going_on = !s->stopping;
+        if (!going_on) break;
+        news |= admit(s);
+        if (has_work(s)) break;
+        if (news) { /* tell before going to sleep */
+            pthread_mutex_unlock(&s->lock);
+            notify(s);
+            pthread_mutex_lock(&s->lock);
+            news = false;
+            continue;
+        }
+        wait_for_work(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (news) notify(s);
+    return going_on;
+}
+
+/* ---- computing ------------------------------------------------------------------------------ */
+
+/* The oldest slot in this phase that may run and is not in the batch yet, or NULL. */
+static nr_slot *oldest(nr_scheduler *s, nr_slot_phase phase, uint64_t taken) {
+    nr_slot *found = NULL;
+    for (int32_t i = 0; i < s->config.n_slots; i++) {
+        nr_slot *slot = &s->slots[i];
+        if (slot->phase != phase || slot->rests || (taken >> i & 1)) continue;
+        if (!found || slot->order < found->order) found = slot;
+    }
+    return found;
+}
+
+/* Everybody without a picture is ready at once; of those with one, the oldest is looked at. */
+static void look(nr_scheduler *s) {
+    uint64_t with_picture = 0;
+    nr_slot *slot;
+    while ((slot = oldest(s, NR_SLOT_LOOK, with_picture))) {
+        bool has_picture = slot->job->has_picture;
+        if (has_picture && with_picture) {
+            with_picture |= (uint64_t)1 << (slot - s->slots);
+            continue;
+        }
+        double start_ms = nr_clock_ms();
+        nr_sequence_set_image(&slot->sequence, s->config.kit.be,
+                              has_picture ? slot->job->pixels : NULL, NULL);
+        if (has_picture) {
+            with_picture |= (uint64_t)1 << (slot - s->slots);
+            slot->stats.vision_ms = nr_clock_ms() - start_ms;
+            slot->stats.image_tokens = s->config.kit.model->info.n_image_tokens;
+        }
+        begin_question(s, slot, 0);
+    }
+}
+
+typedef struct batch {
+    nr_share shares[NR_BATCH_MAX];
+    nr_slot *slots[NR_BATCH_MAX];
+    int n;
+    int32_t rows_left, logits_left;
+    uint64_t taken; /* bit i: slot i is in */
+} batch;
+
+static void add(nr_scheduler *s, batch *b, nr_slot *slot) {
+    b->taken |= (uint64_t)1 << (slot - s->slots);
+    if (b->rows_left == 0) return;
+    int32_t n = nr_sequence_chunk(&slot->sequence, b->rows_left);
+    bool ends = n == nr_sequence_left(&slot->sequence);
+    if (ends && b->logits_left == 0) return; /* next turn */
+    b->logits_left -= ends;
+    b->rows_left -= n;
+    b->slots[b->n] = slot;
+    b->shares[b->n++] = (nr_share){&slot->sequence, n};
+}
+
+/* Answers first, in turns where the model gives fewer rows of logits than there are slots. */
+static void gather(nr_scheduler *s, batch *b) {
+    const nr_model_info *info = &s->config.kit.model->info;
+    int32_t n_slots = s->config.n_slots;
+    nr_slot *slot;
+    *b = (batch){.rows_left = info->rows_max, .logits_left = info->logits_rows};
+    for (int32_t k = 0; k < n_slots; k++) {
+        slot = &s->slots[(s->turn + k) % n_slots];
+        if (slot->phase == NR_SLOT_WRITE && !slot->rests) add(s, b, slot);
+    }
+    s->turn = (s->turn + info->logits_rows) % n_slots;
+    while ((slot = oldest(s, NR_SLOT_READ, b->taken))) add(s, b, slot);
+}
+
+/* ---- giving out ----------------------------------------------------------------------------- */
+
+static void finish_answer(nr_scheduler *s, nr_slot *slot) {
+    nr_record record = {.kind = NR_RECORD_ANSWER,
+                        .i_question = slot->i_question,
+                        .stopped = slot->answer.stopped};
+    slot->stats.answer_tokens = slot->answer.n_tokens;
+    slot->stats.decode_ms = nr_clock_ms() - slot->since_ms;
+    record.stats = slot->stats;
+    nr_ring_put(&slot->job->ring, &record, NULL);
+    s->stats.n_answer_tokens += (uint64_t)slot->answer.n_tokens;
+    s->stats.n_prompt_tokens += (uint64_t)(slot->stats.prompt_tokens - slot->stats.cached_tokens);
+    if (slot->i_question + 1 < slot->job->n_questions)
+        begin_question(s, slot, slot->i_question + 1);
+    else
+        end_slot(s, slot, NR_STATUS_OK);
+}
+
+/* The token that was chosen for the slot, as text. */
+static void give(nr_scheduler *s, nr_slot *slot) {
+    nr_text_buf text = {.bytes = s->piece, .cap = NR_ANSWER_PIECE_MAX};
+    int32_t id;
+    if (slot->phase == NR_SLOT_READ) {
+        double now_ms = nr_clock_ms();
+        slot->stats.prefill_ms = now_ms - slot->since_ms;
+        slot->since_ms = now_ms;
+        slot->phase = NR_SLOT_WRITE;
+    }
+    nr_status status = nr_answer_give(&slot->answer, &text, &id, NULL);
+    pthread_mutex_lock(&s->lock);
+    if (text.n > 0) {
+        nr_record record = {.kind = NR_RECORD_TEXT,
+                            .i_question = slot->i_question,
+                            .n_bytes = (uint32_t)text.n};
+        nr_ring_put(&slot->job->ring, &record, text.bytes);
+        pthread_cond_broadcast(&s->news);
+    }
+    if (status != NR_STATUS_OK) end_slot(s, slot, status);
+    else if (slot->answer.done) finish_answer(s, slot);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double read_ms,
+                       bool looked) {
+    pthread_mutex_lock(&s->lock);
+    s->stats.n_pictures += looked;
+    s->stats.vision_ms += looked ? look_ms : 0;
+    s->stats.forward_ms += read_ms;
+    s->stats.n_batches++;
+    for (int i = 0; i < b->n; i++) s->stats.n_batch_rows += (uint64_t)b->shares[i].n_rows;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static bool picture_waits(nr_scheduler *s) {
+    for (int32_t i = 0; i < s->config.n_slots; i++)
+        if (s->slots[i].phase == NR_SLOT_LOOK && !s->slots[i].rests && s->slots[i].job->has_picture)
+            return true;
+    return false;
+}
+
+void *nr_scheduler_thread(void *scheduler) {
+    nr_scheduler *s = scheduler;
+    batch b;
+    while (next_turn(s)) {
+        double start_ms = nr_clock_ms();
+        bool looked = picture_waits(s);
+        look(s);
+        double looked_ms = nr_clock_ms();
+        gather(s, &b);
+        if (b.n == 0) continue;
+        nr_sequences_read(b.shares, b.n, NULL);
+        for (int i = 0; i < b.n; i++)
+            if (nr_sequence_left(&b.slots[i]->sequence) == 0) nr_answer_choose(&b.slots[i]->answer);
+        count_turn(s, &b, looked_ms - start_ms, nr_clock_ms() - looked_ms, looked);
+        for (int i = 0; i < b.n; i++)
+            if (nr_sequence_left(&b.slots[i]->sequence) == 0) give(s, b.slots[i]);
+        notify(s);
+    }
+    return NULL;
+}
