@@ -32,9 +32,11 @@ RUN_PICTURES ?= $(wildcard samples/*.png)
 RUN_COMMAND ?= build/release/newsreader read $(RUN_PICTURES)
 
 # ---- flags -----------------------------------------------------------------------------------
+SERVER_PKGS := $(if $(filter neon,$(BUILD)),,libevent_core)
 PKGS := $(if $(filter neon,$(BUILD)),,jansson libjpeg libpng libwebp libwebpdemux libpcre2-8)
+SERVER_LIBS := $(if $(SERVER_PKGS),$(shell pkg-config --libs $(SERVER_PKGS) 2>/dev/null))
 PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lunistring)
-INCLUDES := -Iinclude $(addprefix -I,$(shell find src -type d))
+INCLUDES := -Iinclude -Iserver $(addprefix -I,$(shell find src -type d))
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla $(if $(CI),-Werror)
 
 SANE := -fno-sanitize-recover=all -fno-omit-frame-pointer $(if $(filter fuzz,$(BUILD)),,-fno-var-tracking-assignments)
@@ -73,6 +75,8 @@ LIB_SRC := $(filter-out $(foreach i,$(filter-out $(ISA_HERE),$(ISA_ALL)),src/bac
              $(sort $(shell find $(LIB_DIRS) -name '*.c')))
 LIB := $(OUT)/libnewsreader.a
 CLI_SRC := $(if $(filter neon,$(BUILD)),,$(wildcard cli/*.c))
+SERVER_SRC := $(if $(filter neon,$(BUILD)),,$(wildcard server/*.c))
+SERVER_OBJ := $(patsubst %.c,$(OUT)/%.o,$(SERVER_SRC)) $(if $(SERVER_SRC),$(OUT)/server/web_embed.o)
 TOOLS := $(if $(filter neon,$(BUILD)),,$(patsubst tools/%.c,$(OUT)/tools/%,$(wildcard tools/*.c)))
 TEST_DIRS := $(wildcard $(if $(filter neon,$(BUILD)),tests/ops,tests))
 TEST_SRC := $(sort $(if $(TEST_DIRS),$(shell find $(TEST_DIRS) -name 'test_*.c')))
@@ -101,8 +105,16 @@ $(LIB): $(call objects,$(LIB_SRC))
 	@rm -f $@
 	$(call say,AR,$@)ar rcs $@ $^
 
-$(OUT)/newsreader: $(call objects,$(CLI_SRC)) $(LIB)
-	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
+$(OUT)/newsreader: $(call objects,$(CLI_SRC)) $(SERVER_OBJ) $(LIB)
+	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(SERVER_LIBS) $(LDLIBS_ALL)
+
+# The files of the web page, as a table in C.
+WEB := web/index.html=/ web/app.js web/style.css web/schemas.json
+$(OUT)/server/web_embed.c: $(OUT)/tools/embed $(foreach f,$(WEB),$(firstword $(subst =, ,$(f))))
+	@mkdir -p $(@D)
+	$(call say,EMBED,$@)$< $(WEB) > $@.part && mv $@.part $@
+$(OUT)/server/web_embed.o: $(OUT)/server/web_embed.c
+	$(call say,CC,$<)$(CC) $(CFLAGS_ALL) -c $< -o $@
 
 # A tool may have helpers in tools/checkpoint/.
 $(OUT)/tools/make_checkpoint: $(call objects,$(wildcard tools/checkpoint/*.c))

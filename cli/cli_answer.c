@@ -6,19 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const cli_field fields[] = {{"headline", "What is the headline?"},
-                                   {"byline", "Who wrote it?"},
-                                   {"site", "What site or paper is it?"},
-                                   {"date", "When was it published?"},
-                                   {"lead", "Read the first paragraph."}};
-
-const cli_field *cli_field_find(const char *name, size_t n_bytes) {
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (strlen(fields[i].name) == n_bytes && memcmp(fields[i].name, name, n_bytes) == 0)
-            return &fields[i];
-    return NULL;
-}
-
 static nr_status append(cli_answer *a, const char *text, size_t n_bytes, nr_error *err) {
     if (a->cap - a->n_bytes <= n_bytes) {
         size_t cap = 2 * (a->n_bytes + n_bytes) + 256;

@@ -21,11 +21,4 @@ nr_status cli_ask(nr_session *session, const char *question, const nr_generation
                   bool show, cli_answer *out, nr_error *err);
 void cli_answer_free(cli_answer *answer);
 
-/* Fields that `--fields` knows, each with the question the bundled model was trained on. */
-typedef struct cli_field {
-    const char *name, *question;
-} cli_field;
-/* NULL when unknown; n_bytes of name count. */
-const cli_field *cli_field_find(const char *name, size_t n_bytes);
-
 #endif

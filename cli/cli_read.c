@@ -21,7 +21,7 @@ typedef struct reader {
     const cli_options *options;
     nr_engine *engine;
     nr_session *session;
-    const cli_field *fields[FIELDS_MAX];
+    const nr_field *fields[FIELDS_MAX];
     int n_fields; /* 0: one prompt */
     const char *prompt;
     cli_answer answer;
@@ -33,7 +33,7 @@ typedef struct reader {
 static bool parse_fields(reader *r, const char *list) {
     while (*list) {
         size_t n = strcspn(list, ",");
-        const cli_field *field = cli_field_find(list, n);
+        const nr_field *field = nr_field_find(list, n);
         if (!field || r->n_fields == FIELDS_MAX) {
             cli_error("--fields: \"%.*s\" is not one of headline, byline, site, date, lead", (int)n,
                       list);
@@ -119,7 +119,7 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
     int n_prompt = 0, n_answer = 0;
     nr_status status = NR_STATUS_OK;
     for (int i = 0; i < r->n_fields; i++) {
-        const cli_field *field = r->fields[i];
+        const nr_field *field = r->fields[i];
         if (!o->json) printf("  %-9s ", field->name);
         status = cli_ask(r->session, field->question, &o->generation, !o->json, &r->answer, err);
         if (!o->json) putchar('\n');

@@ -195,6 +195,14 @@ typedef struct nr_session_stats {
 } nr_session_stats;
 NR_API nr_session_stats nr_session_get_stats(const nr_session *session);
 
+/* Fields of a news page, each with the question the bundled model was trained on. */
+typedef struct nr_field {
+    const char *name;     /* "headline", "byline", "site", "date", "lead" */
+    const char *question; /* both static */
+} nr_field;
+NR_API const nr_field *nr_field_at(int32_t i);                             /* NULL past the end */
+NR_API const nr_field *nr_field_find(const char *name, size_t n_bytes); /* NULL when unknown */
+
 /* ---- tools for model developers -------------------------------------------------------------- */
 
 /* Every stage of reading `prompt` about `picture` (NULL: none), the logits of the last four

@@ -33,10 +33,10 @@ typedef struct nr_sched nr_sched;
 typedef struct nr_job nr_job;
 
 typedef struct nr_sched_options {
-    uint32_t struct_bytes; /* set by nr_sched_options_default */
-    int32_t n_slots;       /* requests answered at the same time, each with a cache: 1 to 64;
+    uint32_t struct_bytes;     /* set by nr_sched_options_default */
+    int32_t n_slots;           /* requests answered at the same time, each with a cache: 1 to 64;
                               default 4 */
-    int32_t n_queued;      /* requests that may wait, 0 to 4096; default 32 */
+    int32_t n_queued;          /* requests that may wait, 0 to 4096; default 32 */
     void (*notify)(void *ctx); /* or NULL: some job has events. Called on the model's thread, which
                                   waits for it; must not call into the scheduler */
     void *notify_ctx;

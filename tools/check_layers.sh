@@ -27,7 +27,7 @@ src/models/vlm       src/models src/models/vision src/models/bridge src/models/l
 src/generate         src/tensor src/text src/runtime src/models/model.h
 src/sched            src/generate src/runtime
 src/engine           include src
-cli                  include
+cli                  include server/server.h
 server               include
 bench                include
 bench/kernels        include src/base src/backends src/backends/cpu src/tensor
@@ -45,6 +45,9 @@ src/backends/cpu/neon                      src/backends src/backends/cpu src/ten
 # A library's header is known to these folders alone.
 libraries='
 jansson.h     src/formats/ src/text/ cli/ server/
+event2/       server/
+curl/         server/
+seccomp.h     server/
 jpeglib.h     src/image/
 turbojpeg.h   src/image/
 png.h         src/image/

@@ -19,6 +19,9 @@ libwebp-dev           pc      libwebpdemux
 libgif-dev            header  gif_lib.h
 libpcre2-dev          pc      libpcre2-8
 libunistring-dev      header  unistr.h
+libevent-dev          pc      libevent_core
+libcurl4-openssl-dev  pc      libcurl
+libseccomp-dev        pc      libseccomp
 '
 test_needs='
 libcmocka-dev         pc      cmocka

@@ -55,7 +55,8 @@ static nr_status make_config(const nr_engine *e, const nr_sched_options *o,
                                  .notify = o->notify,
                                  .notify_ctx = o->notify_ctx};
     if (info->n_image_tokens > 0)
-        out->pixels_n = 3 * (size_t)info->preprocess.out_width * (size_t)info->preprocess.out_height;
+        out->pixels_n =
+            3 * (size_t)info->preprocess.out_width * (size_t)info->preprocess.out_height;
     return NR_STATUS_OK;
 }
 

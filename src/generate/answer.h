@@ -52,7 +52,7 @@ typedef struct nr_answer {
     int32_t id;       /* chosen and not yet given out; -1: none */
     int32_t n_tokens; /* given out */
     bool done;
-    bool stopped;     /* done by a stop token or text, not by a limit */
+    bool stopped; /* done by a stop token or text, not by a limit */
 } nr_answer;
 
 void nr_answer_begin(nr_answer *a, const nr_answer_kit *kit, nr_sequence *sequence,

@@ -135,8 +135,10 @@ static void wait_for_work(nr_scheduler *s) {
         if (job->deadline_ms > 0 && (first_ms == 0 || job->deadline_ms < first_ms))
             first_ms = job->deadline_ms;
     struct timespec until = nr_scheduler_time(first_ms);
-    if (first_ms > 0) pthread_cond_timedwait(&s->work, &s->lock, &until);
-    else pthread_cond_wait(&s->work, &s->lock);
+    if (first_ms > 0)
+        pthread_cond_timedwait(&s->work, &s->lock, &until);
+    else
+        pthread_cond_wait(&s->work, &s->lock);
 }
 
 static void notify(nr_scheduler *s) {
@@ -239,9 +241,8 @@ static void gather(nr_scheduler *s, batch *b) {
 /* ---- giving out ----------------------------------------------------------------------------- */
 
 static void finish_answer(nr_scheduler *s, nr_slot *slot) {
-    nr_record record = {.kind = NR_RECORD_ANSWER,
-                        .i_question = slot->i_question,
-                        .stopped = slot->answer.stopped};
+    nr_record record = {
+        .kind = NR_RECORD_ANSWER, .i_question = slot->i_question, .stopped = slot->answer.stopped};
     slot->stats.answer_tokens = slot->answer.n_tokens;
     slot->stats.decode_ms = nr_clock_ms() - slot->since_ms;
     record.stats = slot->stats;
@@ -267,14 +268,15 @@ static void give(nr_scheduler *s, nr_slot *slot) {
     nr_status status = nr_answer_give(&slot->answer, &text, &id, NULL);
     pthread_mutex_lock(&s->lock);
     if (text.n > 0) {
-        nr_record record = {.kind = NR_RECORD_TEXT,
-                            .i_question = slot->i_question,
-                            .n_bytes = (uint32_t)text.n};
+        nr_record record = {
+            .kind = NR_RECORD_TEXT, .i_question = slot->i_question, .n_bytes = (uint32_t)text.n};
         nr_ring_put(&slot->job->ring, &record, text.bytes);
         pthread_cond_broadcast(&s->news);
     }
-    if (status != NR_STATUS_OK) end_slot(s, slot, status);
-    else if (slot->answer.done) finish_answer(s, slot);
+    if (status != NR_STATUS_OK)
+        end_slot(s, slot, status);
+    else if (slot->answer.done)
+        finish_answer(s, slot);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -163,8 +163,10 @@ bool nr_job_take_record(nr_job *job, int32_t timeout_ms, nr_record *out) {
     pthread_mutex_lock(&s->lock);
     while (!(taken = nr_ring_take(&job->ring, out, job->text)) && !late &&
            job->state != NR_JOB_ENDED) {
-        if (timeout_ms < 0) pthread_cond_wait(&s->news, &s->lock);
-        else late = pthread_cond_timedwait(&s->news, &s->lock, &until) != 0;
+        if (timeout_ms < 0)
+            pthread_cond_wait(&s->news, &s->lock);
+        else
+            late = pthread_cond_timedwait(&s->news, &s->lock, &until) != 0;
     }
     if (taken && job->state == NR_JOB_RUNNING) pthread_cond_signal(&s->work); /* it may rest */
     pthread_mutex_unlock(&s->lock);

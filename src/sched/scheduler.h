@@ -41,8 +41,8 @@ typedef enum nr_job_state {
 typedef struct nr_job {
     /* filled by whoever took it, read by the model's thread after submit */
     bool has_picture;
-    float *pixels;  /* [pixels_n] as the model's preprocessing makes them */
-    int32_t *ids;   /* [NR_JOB_QUESTIONS_MAX, context] prompts */
+    float *pixels; /* [pixels_n] as the model's preprocessing makes them */
+    int32_t *ids;  /* [NR_JOB_QUESTIONS_MAX, context] prompts */
     int32_t n_ids[NR_JOB_QUESTIONS_MAX];
     int32_t n_questions;
     nr_answer_settings settings;
@@ -58,10 +58,10 @@ typedef struct nr_job {
 } nr_job;
 
 typedef struct nr_scheduler_config {
-    nr_answer_kit kit; /* scratch is carved here */
-    int32_t n_slots;   /* 1 .. NR_BATCH_MAX */
-    int32_t n_jobs;    /* running and queued together; > n_slots */
-    size_t pixels_n;   /* floats of one picture; 0: text only */
+    nr_answer_kit kit;         /* scratch is carved here */
+    int32_t n_slots;           /* 1 .. NR_BATCH_MAX */
+    int32_t n_jobs;            /* running and queued together; > n_slots */
+    size_t pixels_n;           /* floats of one picture; 0: text only */
     void (*notify)(void *ctx); /* or NULL: there are new records. Model's thread, no lock held */
     void *notify_ctx;
 } nr_scheduler_config;

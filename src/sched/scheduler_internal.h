@@ -19,8 +19,8 @@ typedef struct nr_slot {
     nr_sequence sequence;
     nr_answer answer;
     nr_slot_phase phase;
-    bool rests;         /* its ring has no room for what a turn may give */
-    nr_job *job;        /* borrows; NULL when free */
+    bool rests;  /* its ring has no room for what a turn may give */
+    nr_job *job; /* borrows; NULL when free */
     int32_t i_question;
     uint64_t order;     /* of admission; the oldest goes first */
     double since_ms;    /* start of the current question or answer */

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api_chat.c - POST /v1/chat/completions and GET /v1/models in OpenAI's shapes. The models here read
+ * one picture and one question: the texts of all messages make the question, in order, and at most
+ * one picture may be among them. response_format json_schema asks for fields of the news page.
+ */
+#define _GNU_SOURCE
+#include "server_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define DEFAULT_QUESTION "What does this news picture show?"
+
+typedef struct text_list {
+    char *bytes; /* owns */
+    size_t n;
+} text_list;
+
+static bool bad(http_exchange *x, const char *message) {
+    server_error(x, 400, "invalid_request", message, 0);
+    return false;
+}
+
+static bool add_text(http_exchange *x, text_list *all, const json_t *text) {
+    size_t n = json_string_length(text);
+    if (!json_is_string(text)) return bad(x, "messages: a text is not a string");
+    if (all->n + n + 2 > SERVER_PROMPT_MAX) return bad(x, "messages: over 32768 bytes of text");
+    if (all->n > 0 && n > 0) all->bytes[all->n++] = '\n';
+    memcpy(all->bytes + all->n, json_string_value(text), n);
+    all->n += n;
+    return true;
+}
+
+static bool add_picture(http_exchange *x, task *t, const json_t *part) {
+    const json_t *image = json_object_get(part, "image_url");
+    const json_t *url = json_is_object(image) ? json_object_get(image, "url") : image;
+    if (!json_is_string(url)) return bad(x, "messages: image_url without a url");
+    if (t->url || t->picture_bytes) return bad(x, "messages: more than one picture");
+    return input_set_picture_url(x, t, json_string_value(url));
+}
+
+static bool add_part(http_exchange *x, task *t, text_list *all, const json_t *part) {
+    const char *type = json_string_value(json_object_get(part, "type"));
+    if (type && strcmp(type, "text") == 0) return add_text(x, all, json_object_get(part, "text"));
+    if (type && strcmp(type, "image_url") == 0) return add_picture(x, t, part);
+    return bad(x, "messages: a part is neither text nor image_url");
+}
+
+static bool add_message(http_exchange *x, task *t, text_list *all, const json_t *message) {
+    static const char *const roles[] = {"system", "developer", "user", "assistant"};
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const json_t *content = json_object_get(message, "content"), *part;
+    bool known = false;
+    size_t i;
+    for (i = 0; role && i < sizeof roles / sizeof roles[0]; i++)
+        known |= strcmp(role, roles[i]) == 0;
+    if (!known) return bad(x, "messages: role is not system, developer, user or assistant");
+    if (json_is_string(content)) return add_text(x, all, content);
+    if (!json_is_array(content)) return bad(x, "messages: content is neither text nor parts");
+    json_array_foreach(content, i, part) if (!add_part(x, t, all, part)) return false;
+    return true;
+}
+
+static bool read_messages(http_exchange *x, task *t, const json_t *body, text_list *all) {
+    const json_t *messages = json_object_get(body, "messages"), *message;
+    size_t i;
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return bad(x, "messages: expected a list with at least one message");
+    json_array_foreach(messages, i, message) if (!add_message(x, t, all, message)) return false;
+    return true;
+}
+
+/* The properties of a schema that are fields of a news page. */
+static bool read_schema(http_exchange *x, task *t, const json_t *format) {
+    const json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
+    json_t *properties = json_object_get(schema, "properties"), *ignored;
+    const char *name;
+    char list[256] = "";
+    if (!json_is_object(properties))
+        return bad(x, "response_format: a json_schema with schema.properties is expected");
+    json_object_foreach(properties, name, ignored) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", used ? "," : "", name);
+    }
+    (void)ignored;
+    t->fields_as_json = true;
+    return input_set_fields(x, t, list);
+}
+
+static bool read_format(http_exchange *x, task *t, const json_t *body) {
+    const json_t *format = json_object_get(body, "response_format");
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (!format || json_is_null(format) || (type && strcmp(type, "text") == 0)) return true;
+    if (type && strcmp(type, "json_schema") == 0) return read_schema(x, t, format);
+    return bad(x, "response_format: expected text, or json_schema with fields of a news page");
+}
+
+static bool read_flags(http_exchange *x, task *t, const json_t *body) {
+    const json_t *stream = json_object_get(body, "stream"), *n = json_object_get(body, "n");
+    const json_t *options = json_object_get(body, "stream_options");
+    const json_t *model = json_object_get(body, "model");
+    if (stream && !json_is_boolean(stream) && !json_is_null(stream))
+        return bad(x, "stream: expected true or false");
+    if (n && !json_is_null(n) && json_integer_value(n) != 1) return bad(x, "n: expected 1");
+    if (model && !json_is_string(model)) return bad(x, "model: expected a text");
+    t->stream = json_is_true(stream);
+    t->stream_usage = json_is_true(json_object_get(options, "include_usage"));
+    return true;
+}
+
+/* ---- replies -------------------------------------------------------------------------------- */
+
+static json_t *usage_object(const task *t) {
+    int prompt = 0, written = 0;
+    for (int i = 0; i < t->n_questions; i++) {
+        const nr_session_stats *stats = &t->answers[i].stats;
+        prompt += stats->prompt_tokens - (i > 0 ? stats->cached_tokens : 0);
+        written += stats->answer_tokens;
+    }
+    return json_pack("{s:i, s:i, s:i}", "prompt_tokens", prompt, "completion_tokens", written,
+                     "total_tokens", prompt + written);
+}
+
+static json_t *envelope(const task *t, const char *object, json_t *choices) {
+    char id[64];
+    snprintf(id, sizeof id, "chatcmpl-%s", t->id);
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", id, "object", object, "created",
+                     (json_int_t)time(NULL), "model", nr_engine_get_info(t->server->engine).model,
+                     "choices", choices);
+}
+
+static bool is_none(const answer *a) {
+    return !a->text || strcmp(a->text, "none") == 0;
+}
+
+/* What the message says: the text, or the fields as a JSON object in a text. */
+static json_t *content_of(const task *t) {
+    if (!t->fields_as_json) return json_stringn(t->answers[0].text, t->answers[0].n_bytes);
+    json_t *fields = json_object();
+    for (int i = 0; i < t->n_questions; i++) {
+        const answer *a = &t->answers[i];
+        json_object_set_new(fields, a->name, is_none(a) ? json_null() : json_string(a->text));
+    }
+    char *text = json_dumps(fields, JSON_COMPACT);
+    json_t *content = text ? json_string(text) : NULL;
+    free(text);
+    json_decref(fields);
+    return content;
+}
+
+static const char *finish_of(const task *t) {
+    for (int i = 0; i < t->n_questions; i++)
+        if (t->answers[i].finish == NR_FINISH_LENGTH) return "length";
+    return "stop";
+}
+
+static void end_whole(task *t) {
+    json_t *choices = json_pack("[{s:i, s:{s:s, s:o, s:n}, s:n, s:s}]", "index", 0, "message",
+                                "role", "assistant", "content", content_of(t), "refusal",
+                                "logprobs", "finish_reason", finish_of(t));
+    json_t *reply = envelope(t, "chat.completion", choices);
+    json_object_set_new(reply, "usage", usage_object(t));
+    server_reply_json(t->exchange, 200, reply);
+}
+
+static void send_event(task *t, json_t *owned) {
+    char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL, *event = NULL;
+    int n = text ? asprintf(&event, "data: %s\n\n", text) : -1;
+    if (n > 0) http_stream_write(t->exchange, event, (size_t)n);
+    free(event);
+    free(text);
+    json_decref(owned);
+}
+
+static void send_delta(task *t, json_t *delta, const char *finish) {
+    json_t *choices = json_pack("[{s:i, s:o, s:n, s:s?}]", "index", 0, "delta", delta, "logprobs",
+                                "finish_reason", finish);
+    json_t *chunk = envelope(t, "chat.completion.chunk", choices);
+    if (t->stream_usage) json_object_set_new(chunk, "usage", json_null());
+    send_event(t, chunk);
+}
+
+static void begin_stream(task *t) {
+    http_stream_begin(t->exchange, 200, "text/event-stream", NULL);
+    send_delta(t, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+}
+
+static void text_stream(task *t, int i_question, const char *text, size_t n) {
+    (void)i_question;
+    if (!t->fields_as_json) send_delta(t, json_pack("{s:s%}", "content", text, n), NULL);
+}
+
+static void end_stream(task *t) {
+    if (t->fields_as_json) send_delta(t, json_pack("{s:o}", "content", content_of(t)), NULL);
+    send_delta(t, json_object(), finish_of(t));
+    if (t->stream_usage) {
+        json_t *last = envelope(t, "chat.completion.chunk", json_array());
+        json_object_set_new(last, "usage", usage_object(t));
+        send_event(t, last);
+    }
+    http_stream_write(t->exchange, "data: [DONE]\n\n", 14);
+    http_stream_end(t->exchange);
+}
+
+static void fail(task *t, int status, const char *code, const char *message) {
+    if (!t->exchange->streaming) {
+        server_error(t->exchange, status, code, message, status == 503 ? 1 : 0);
+        return;
+    }
+    send_event(t, json_pack("{s:{s:s, s:s, s:n, s:s}}", "error", "message", message, "type",
+                            "server_error", "param", "code", code));
+    http_stream_end(t->exchange);
+}
+
+static const task_shape whole = {.end = end_whole, .fail = fail};
+static const task_shape streamed = {
+    .begin = begin_stream, .text = text_stream, .end = end_stream, .fail = fail};
+
+static bool read_request(server *s, http_exchange *x, task *t, const json_t *body) {
+    text_list all = {.bytes = malloc(SERVER_PROMPT_MAX)};
+    bool fine = all.bytes != NULL || bad(x, "out of memory");
+    fine = fine && read_flags(x, t, body) && read_messages(x, t, body, &all) &&
+           input_generation(x, body, t) && read_format(x, t, body);
+    if (fine && t->n_questions == 0) {
+        if (all.n > 0)
+            fine = input_set_prompt(x, t, all.bytes, all.n);
+        else
+            fine = input_set_prompt(x, t, DEFAULT_QUESTION, strlen(DEFAULT_QUESTION));
+    }
+    free(all.bytes);
+    (void)s;
+    return fine;
+}
+
+void api_chat(server *s, http_exchange *x) {
+    json_t *body = input_json(x);
+    if (!body) return;
+    task *t = server_task_create(s, x, &whole);
+    if (t && read_request(s, x, t, body)) {
+        if (t->stream) t->shape = &streamed;
+        tasks_submit(t);
+    } else if (t) {
+        tasks_free(t);
+    }
+    json_decref(body);
+}
+
+void api_models(server *s, http_exchange *x) {
+    nr_engine_info info = nr_engine_get_info(s->engine);
+    server_reply_json(x, 200,
+                      json_pack("{s:s, s:[{s:s, s:s, s:i, s:s}]}", "object", "list", "data", "id",
+                                info.model, "object", "model", "created", 0, "owned_by",
+                                "newsreader"));
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * server_internal.h - what the files of the service share.
+ *
+ * Threads: the event loop's owns sockets, routes and tasks; a few workers fetch, decode and submit
+ * pictures; the scheduler's runs the model. A task goes loop -> workers -> loop and is the loop's
+ * again from then on. Workers and the scheduler wake the loop through one eventfd.
+ */
+#ifndef SERVER_INTERNAL_H
+#define SERVER_INTERNAL_H
+
+#include "http.h"
+#include "newsreader.h"
+#include "newsreader_sched.h"
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define SERVER_BODY_MAX ((uint64_t)32 << 20)    /* a 20 MiB picture in base64, and some */
+#define SERVER_BODIES_MAX ((uint64_t)256 << 20) /* of all requests together */
+#define SERVER_KEYS_MAX 256
+#define SERVER_NAMES_MAX 16
+#define SERVER_WORKERS 2
+#define SERVER_PROMPT_MAX 32768
+
+typedef struct server_options {
+    const char *model_dir;
+    bool bundled; /* model_dir is the bundled reader */
+    const char *host, *key_file;
+    int port;
+    const char *names[SERVER_NAMES_MAX]; /* further names a Host header may have */
+    int n_names;
+    bool allow_net, quiet;
+    int32_t request_seconds, drain_seconds, connections_max;
+    nr_engine_options engine;
+    nr_sched_options sched;
+} server_options;
+
+typedef struct server server;
+typedef struct task task;
+typedef struct route route;
+
+/* One field of a request: a question with the name its answer gets. */
+typedef struct answer {
+    const char *name; /* static; NULL for a free prompt */
+    char *text;       /* owns; NUL-terminated */
+    size_t n_bytes, cap;
+    nr_finish finish;
+    nr_session_stats stats;
+} answer;
+
+/* How a route replies. Called on the loop's thread; the exchange is there. */
+typedef struct task_shape {
+    void (*begin)(task *t); /* the model has been given it; or NULL */
+    void (*text)(task *t, int i_question, const char *text, size_t n); /* a piece; or NULL */
+    void (*end)(task *t); /* all answers are complete: replies */
+    void (*fail)(task *t, int status, const char *code, const char *message); /* replies */
+} task_shape;
+
+/* A request for the model. */
+struct task {
+    server *server;
+    const task_shape *shape;
+    http_exchange *exchange; /* NULL: the client is gone */
+    struct task *next;       /* in the list it is in */
+    uint64_t bytes_admitted;
+    char id[32];
+    /* what is asked */
+    char *url;              /* owns; as the client wrote it, or NULL */
+    uint8_t *picture_bytes; /* owns; NULL: none */
+    size_t picture_n;
+    char *prompt; /* owns; NULL: fields */
+    nr_fit fit;
+    answer answers[NR_REQUEST_QUESTIONS_MAX];
+    const char *questions[NR_REQUEST_QUESTIONS_MAX];
+    int n_questions;
+    nr_generation_options generation;
+    char *stop_texts[4]; /* owns */
+    bool stream, stream_usage, fields_as_json;
+    double deadline_ms;
+    atomic_bool cancelled;
+    /* what workers found */
+    nr_status status;
+    nr_error error;
+    bool url_failed; /* the error is of fetching or decoding, not of the model */
+    double fetch_ms, decode_ms;
+    int32_t width, height;
+    nr_job *job; /* owns */
+    /* on the way */
+    bool begun;
+    double queued_ms, first_text_ms;
+};
+
+typedef struct counters {
+    uint64_t requests[6]; /* by first digit of the status */
+    uint64_t refused_busy, gone, bytes_in, bytes_out;
+    double request_ms_sum;
+    uint64_t request_ms_bucket[8]; /* see api_status.c */
+    uint64_t allocations_at_start;
+} counters;
+
+struct server {
+    server_options options;
+    struct event_base *base;
+    http *http;
+    nr_engine *engine;
+    nr_sched *sched;
+    uint64_t sched_bytes;
+    const char
+        *degraded; /* reason why a smaller model runs than was asked for; NULL: it does not */
+    char *keys[SERVER_KEYS_MAX];
+    int n_keys;
+    int wake_fd;
+    struct event *wake, *stop[2], *tick, *drain_limit;
+    /* the loop's */
+    int32_t n_admitted, admitted_max;
+    uint64_t bytes_admitted, n_tasks;
+    task *active;
+    http_exchange *watchers[64]; /* of /memory_status/stream */
+    int n_watchers;
+    bool draining;
+    int exit_code;
+    counters counters;
+    double request_ms;    /* moving average of the model's requests, for Retry-After */
+    char *openapi, *docs; /* own */
+    /* workers */
+    pthread_t workers[SERVER_WORKERS];
+    int n_workers;
+    pthread_mutex_t lock; /* the four below */
+    pthread_cond_t work;
+    task *todo, *todo_end;
+    task *done;
+    bool stopping;
+};
+
+/* ---- routes.c */
+struct route {
+    const char *method, *path;
+    void (*handle)(server *s, http_exchange *x);
+    unsigned flags;
+    const char *summary, *request, *response; /* schema names of schemas.json, or NULL */
+};
+enum {
+    ROUTE_PUBLIC = 1,  /* no key */
+    ROUTE_MODEL = 2,   /* takes a place in the queue */
+    ROUTE_OPENAI = 4,  /* errors in OpenAI's shape */
+    ROUTE_ANALYZE = 8, /* errors in the shape of /analyze_image_url */
+    ROUTE_UPLOAD = 16  /* pictures and forms too, not only JSON */
+};
+extern const route server_routes[];
+extern const int server_n_routes;
+extern const http_callbacks server_callbacks;
+
+/* Reply with an error in the shape of the exchange's route. retry_seconds 0: none. */
+void server_error(http_exchange *x, int status, const char *code, const char *message,
+                  int retry_seconds);
+/* Takes the value over. */
+void server_reply_json(http_exchange *x, int status, json_t *owned);
+/* Admitted exchanges: the place is the task's from now on. */
+task *server_task_create(server *s, http_exchange *x, const task_shape *shape);
+
+/* ---- tasks.c */
+bool tasks_open(server *s);
+void tasks_close(server *s);
+void tasks_submit(task *t);    /* to the workers; the task is not the caller's any more */
+void tasks_free(task *t);      /* one that was not submitted, or is at its end */
+void tasks_advance(server *s); /* events of all active tasks to their clients */
+void tasks_cancel_all(server *s);
+void server_wake(void *server_ptr); /* any thread */
+/* HTTP status and code for what the library says. */
+int server_status_of(const task *t, const char **code);
+
+/* ---- picture_source.c: the bytes of a picture, on a worker's thread */
+nr_status picture_load(task *t, nr_picture **out, nr_error *err);
+
+/* ---- api_input.c */
+/* Body as JSON, within limits; NULL: has replied with an error. */
+json_t *input_json(http_exchange *x);
+/* Has replied when false. Each reads one member, absent ones leave *out alone. */
+bool input_generation(http_exchange *x, const json_t *body, task *t);
+bool input_set_prompt(http_exchange *x, task *t, const char *text, size_t n);
+bool input_set_fields(http_exchange *x, task *t, const char *list); /* "headline,byline" */
+void input_all_fields(task *t);                                     /* of the bundled reader */
+bool input_set_picture_url(http_exchange *x, task *t, const char *url);
+nr_status input_base64(const char *text, size_t n, uint8_t **out, size_t *out_n);
+
+/* ---- the routes' handlers */
+void api_chat(server *s, http_exchange *x);
+void api_models(server *s, http_exchange *x);
+void api_read(server *s, http_exchange *x);
+void api_analyze(server *s, http_exchange *x);
+void api_health(server *s, http_exchange *x);
+void api_memory(server *s, http_exchange *x);
+void api_memory_stream(server *s, http_exchange *x);
+void api_metrics(server *s, http_exchange *x);
+void api_openapi(server *s, http_exchange *x);
+void api_docs(server *s, http_exchange *x);
+void api_web(server *s, http_exchange *x);
+void api_memory_tick(server *s);
+json_t *api_memory_object(server *s);
+/* false: out of memory */
+bool openapi_build(server *s);
+void metrics_count(server *s, const http_exchange *x);
+
+/* ---- server_options.c */
+/* 0, or an exit status after saying why. */
+int server_options_parse(int argc, char **argv, server_options *out);
+bool server_keys_load(server *s);
+void server_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- web files, made by tools/embed.c */
+typedef struct web_file {
+    const char *path, *type;
+    const unsigned char *bytes;
+    size_t n_bytes;
+} web_file;
+extern const web_file web_files[];
+extern const int web_n_files;
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tasks.c - requests for the model on their way: to a worker that loads the picture and submits it,
+ * back to the loop, which hands the scheduler's events to the client as fast as the client reads.
+ */
+#define _GNU_SOURCE
+#include "server_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define BACKLOG_MAX 16384 /* bytes a client may leave unread before its events wait in the job */
+
+void server_wake(void *server_ptr) {
+    const server *s = server_ptr;
+    uint64_t one = 1;
+    ssize_t n = write(s->wake_fd, &one, sizeof one); /* full: a wake-up is pending anyway */
+    (void)n;
+}
+
+/* ---- workers -------------------------------------------------------------------------------- */
+
+static nr_status submit(task *t, nr_error *err) {
+    nr_picture *picture = NULL;
+    nr_request r = nr_request_default();
+    nr_status status = picture_load(t, &picture, err);
+    t->url_failed = status != NR_STATUS_OK;
+    if (status != NR_STATUS_OK) return status;
+    if (picture) nr_picture_size(picture, &t->width, &t->height);
+    double left_ms = t->deadline_ms - http_now_ms();
+    r.picture = picture;
+    r.fit = t->fit;
+    r.questions = t->questions;
+    r.n_questions = t->n_questions;
+    r.generation = t->generation;
+    r.deadline_ms = left_ms < 1 ? 1 : (int32_t)left_ms;
+    status = nr_sched_submit(t->server->sched, &r, &t->job, err);
+    nr_picture_free(picture);
+    return status;
+}
+
+static void *run_worker(void *arg) {
+    server *s = arg;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->todo && !s->stopping) pthread_cond_wait(&s->work, &s->lock);
+        task *t = s->todo;
+        if (!t) break;
+        s->todo = t->next;
+        if (!s->todo) s->todo_end = NULL;
+        pthread_mutex_unlock(&s->lock);
+        t->status = atomic_load(&t->cancelled) ? NR_STATUS_CANCELLED : submit(t, &t->error);
+        pthread_mutex_lock(&s->lock);
+        t->next = s->done;
+        s->done = t;
+        server_wake(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+bool tasks_open(server *s) {
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->work, NULL);
+    for (; s->n_workers < SERVER_WORKERS; s->n_workers++)
+        if (pthread_create(&s->workers[s->n_workers], NULL, run_worker, s) != 0) return false;
+    return true;
+}
+
+void tasks_submit(task *t) {
+    server *s = t->server;
+    t->generation.stop_texts = (const char *const *)t->stop_texts;
+    t->next = NULL;
+    pthread_mutex_lock(&s->lock);
+    *(s->todo_end ? &s->todo_end->next : &s->todo) = t;
+    s->todo_end = t;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+void tasks_free(task *t) {
+    server *s = t->server;
+    s->n_admitted--;
+    s->bytes_admitted -= t->bytes_admitted;
+    nr_job_close(t->job);
+    for (size_t i = 0; i < sizeof t->stop_texts / sizeof t->stop_texts[0]; i++)
+        free(t->stop_texts[i]);
+    for (int i = 0; i < NR_REQUEST_QUESTIONS_MAX; i++) free(t->answers[i].text);
+    free(t->url);
+    free(t->picture_bytes);
+    free(t->prompt);
+    free(t);
+}
+
+int server_status_of(const task *t, const char **code) {
+    switch (t->status) {
+    case NR_STATUS_ARG: *code = "invalid_request"; return 400;
+    case NR_STATUS_CONTEXT_FULL: *code = "context_length_exceeded"; return 400;
+    case NR_STATUS_BUSY: *code = "overloaded"; return 503;
+    case NR_STATUS_NO_MEMORY: *code = "overloaded"; return 503;
+    case NR_STATUS_CANCELLED: *code = "shutting_down"; return 503;
+    case NR_STATUS_TIMEOUT: *code = "timeout"; return 504;
+    case NR_STATUS_FORMAT:
+    case NR_STATUS_UNSUPPORTED:
+    case NR_STATUS_LIMIT:
+    case NR_STATUS_NOT_FOUND:
+    case NR_STATUS_IO:
+        *code = t->url_failed ? "invalid_image" : "invalid_request";
+        return t->url_failed ? 422 : 400;
+    default: *code = "internal_error"; return 500;
+    }
+}
+
+static void fail(task *t) {
+    const char *code, *message = t->error.message[0] ? t->error.message : nr_status_text(t->status);
+    int status = server_status_of(t, &code);
+    if (status == 500) message = "internal error"; /* nothing of the inside goes out */
+    t->shape->fail(t, status, code, message);
+}
+
+/* Byte-level vocabularies begin an answer with a blank. */
+static void skip_blanks(const answer *a, const char **text, size_t *n) {
+    while (a->n_bytes == 0 && *n > 0 && (**text == ' ' || **text == '\n')) {
+        (*text)++;
+        (*n)--;
+    }
+}
+
+static bool append(answer *a, const char *text, size_t n) {
+    if (a->cap - a->n_bytes <= n) {
+        size_t cap = 2 * (a->n_bytes + n) + 256;
+        char *grown = realloc(a->text, cap);
+        if (!grown) return false;
+        a->text = grown;
+        a->cap = cap;
+    }
+    memcpy(a->text + a->n_bytes, text, n);
+    a->n_bytes += n;
+    a->text[a->n_bytes] = '\0';
+    return true;
+}
+
+static void take_event(task *t, const nr_event *e) {
+    answer *a = &t->answers[e->i_question];
+    const char *text = e->text;
+    size_t n = e->n_bytes;
+    switch (e->kind) {
+    case NR_EVENT_NONE: break;
+    case NR_EVENT_START: t->queued_ms = e->queued_ms; break;
+    case NR_EVENT_TEXT:
+        skip_blanks(a, &text, &n);
+        if (t->first_text_ms == 0) t->first_text_ms = http_now_ms();
+        if (!append(a, text, n))
+            nr_job_cancel(t->job);
+        else if (n > 0 && t->shape->text)
+            t->shape->text(t, e->i_question, text, n);
+        break;
+    case NR_EVENT_ANSWER:
+        if (!a->text) append(a, "", 0);
+        a->finish = e->finish;
+        a->stats = e->stats;
+        break;
+    case NR_EVENT_END: t->status = e->status; break;
+    }
+}
+
+static void count_time(server *s, const task *t) {
+    double ms = 0;
+    for (int i = 0; i < t->n_questions; i++) {
+        const nr_session_stats *stats = &t->answers[i].stats;
+        ms += stats->prefill_ms + stats->decode_ms + (i == 0 ? stats->vision_ms : 0);
+    }
+    s->request_ms += 0.2 * (ms - s->request_ms);
+}
+
+/* True when the task is at its end. */
+static bool advance(server *s, task *t) {
+    if (!t->exchange) return true;
+    if (t->status != NR_STATUS_OK || !t->job) {
+        fail(t);
+        return true;
+    }
+    if (!t->begun && t->shape->begin) t->shape->begin(t);
+    t->begun = true;
+    while (http_backlog(t->exchange) < BACKLOG_MAX) {
+        nr_event event = nr_job_next(t->job, 0);
+        if (event.kind == NR_EVENT_NONE) return false;
+        take_event(t, &event);
+        if (event.kind != NR_EVENT_END) continue;
+        if (t->status == NR_STATUS_OK) {
+            count_time(s, t);
+            t->shape->end(t);
+        } else {
+            fail(t);
+        }
+        return true;
+    }
+    return false;
+}
+
+void tasks_advance(server *s) {
+    pthread_mutex_lock(&s->lock);
+    task *done = s->done;
+    s->done = NULL;
+    pthread_mutex_unlock(&s->lock);
+    while (done) {
+        task *t = done;
+        done = t->next;
+        t->next = s->active;
+        s->active = t;
+    }
+    for (task **link = &s->active; *link;) {
+        task *t = *link;
+        if (!advance(s, t)) {
+            link = &t->next;
+            continue;
+        }
+        *link = t->next;
+        tasks_free(t);
+    }
+}
+
+void tasks_cancel_all(server *s) {
+    for (task *t = s->active; t; t = t->next)
+        if (t->job) nr_job_cancel(t->job);
+}
+
+void tasks_close(server *s) {
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_broadcast(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; i < s->n_workers; i++) pthread_join(s->workers[i], NULL);
+    for (task *t = s->done, *next; t; t = next) {
+        next = t->next;
+        tasks_free(t);
+    }
+    for (task *t = s->active, *next; t; t = next) {
+        next = t->next;
+        tasks_free(t);
+    }
+    s->done = s->active = NULL;
+    pthread_cond_destroy(&s->work);
+    pthread_mutex_destroy(&s->lock);
+}
