@@ -60,6 +60,7 @@ int main(int argc, char **argv) {
         printf("newsreader %s\n", nr_version());
         return CLI_OK;
     }
+    if (strcmp(argv[1], "serve-helper") == 0) return helper_main(argc - 1, argv + 1);
     if (strcmp(argv[1], "serve") == 0) return server_main(argc - 1, argv + 1, cli_default_model());
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i].name) != 0) continue;

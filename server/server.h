@@ -8,4 +8,7 @@
  * Returns an exit status as `newsreader --help` lists them. */
 int server_main(int argc, char **argv, const char *default_model);
 
+/* `newsreader serve-helper NET...`: what the service starts for itself; see helper.h. */
+int helper_main(int argc, char **argv);
+
 #endif

@@ -9,6 +9,7 @@
 #ifndef SERVER_INTERNAL_H
 #define SERVER_INTERNAL_H
 
+#include "helper.h"
 #include "http.h"
 #include "newsreader.h"
 #include "newsreader_sched.h"
@@ -31,7 +32,9 @@ typedef struct server_options {
     int port;
     const char *names[SERVER_NAMES_MAX]; /* further names a Host header may have */
     int n_names;
-    bool allow_net, quiet;
+    net_range nets[SERVER_NAMES_MAX]; /* that may be fetched from beside public addresses */
+    int n_nets;
+    bool quiet;
     int32_t request_seconds, drain_seconds, connections_max;
     nr_engine_options engine;
     nr_sched_options sched;
@@ -126,6 +129,8 @@ struct server {
     char *openapi, *docs; /* own */
     /* workers */
     pthread_t workers[SERVER_WORKERS];
+    helper helpers[SERVER_WORKERS]; /* one each */
+    atomic_int next_helper;
     int n_workers;
     pthread_mutex_t lock; /* the four below */
     pthread_cond_t work;
@@ -172,7 +177,7 @@ void server_wake(void *server_ptr); /* any thread */
 int server_status_of(const task *t, const char **code);
 
 /* ---- picture_source.c: the bytes of a picture, on a worker's thread */
-nr_status picture_load(task *t, nr_picture **out, nr_error *err);
+nr_status picture_load(task *t, helper *h, nr_picture **out, nr_error *err);
 
 /* ---- api_input.c */
 /* Body as JSON, within limits; NULL: has replied with an error. */

@@ -48,7 +48,7 @@ static const struct option table[] = {{"config", required_argument, NULL, OPT_CO
                                       {"dtype", required_argument, NULL, OPT_DTYPE},
                                       {"api-key-file", required_argument, NULL, OPT_KEYS},
                                       {"allow-host", required_argument, NULL, OPT_ALLOW_HOST},
-                                      {"allow-net", no_argument, NULL, OPT_ALLOW_NET},
+                                      {"allow-net", required_argument, NULL, OPT_ALLOW_NET},
                                       {"request-seconds", required_argument, NULL, OPT_SECONDS},
                                       {"drain-seconds", required_argument, NULL, OPT_DRAIN},
                                       {"connections", required_argument, NULL, OPT_CONNECTIONS},
@@ -92,6 +92,16 @@ static bool parse_dtype(const char *text, server_options *o) {
     return true;
 }
 
+static bool parse_net(const char *text, server_options *o) {
+    if (o->n_nets == SERVER_NAMES_MAX || !net_parse(text, &o->nets[o->n_nets])) {
+        server_say("--allow-net %s: expected up to %d nets such as 10.1.0.0/16", text,
+                   SERVER_NAMES_MAX);
+        return false;
+    }
+    o->n_nets++;
+    return true;
+}
+
 static bool read_config(const char *path, server_options *o);
 
 static bool apply(int id, const char *value, server_options *o) {
@@ -117,7 +127,7 @@ static bool apply(int id, const char *value, server_options *o) {
         }
         o->names[o->n_names++] = value;
         return true;
-    case OPT_ALLOW_NET: o->allow_net = true; return true;
+    case OPT_ALLOW_NET: return parse_net(value, o);
     case OPT_SECONDS: return parse_int(id, value, 1, 86400, &o->request_seconds);
     case OPT_DRAIN: return parse_int(id, value, 0, 86400, &o->drain_seconds);
     case OPT_CONNECTIONS: return parse_int(id, value, 1, 100000, &o->connections_max);

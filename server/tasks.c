@@ -23,10 +23,10 @@ void server_wake(void *server_ptr) {
 
 /* ---- workers -------------------------------------------------------------------------------- */
 
-static nr_status submit(task *t, nr_error *err) {
+static nr_status submit(task *t, helper *h, nr_error *err) {
     nr_picture *picture = NULL;
     nr_request r = nr_request_default();
-    nr_status status = picture_load(t, &picture, err);
+    nr_status status = picture_load(t, h, &picture, err);
     t->url_failed = status != NR_STATUS_OK;
     if (status != NR_STATUS_OK) return status;
     if (picture) nr_picture_size(picture, &t->width, &t->height);
@@ -44,6 +44,7 @@ static nr_status submit(task *t, nr_error *err) {
 
 static void *run_worker(void *arg) {
     server *s = arg;
+    helper *h = &s->helpers[atomic_fetch_add(&s->next_helper, 1)];
     pthread_mutex_lock(&s->lock);
     for (;;) {
         while (!s->todo && !s->stopping) pthread_cond_wait(&s->work, &s->lock);
@@ -52,7 +53,7 @@ static void *run_worker(void *arg) {
         s->todo = t->next;
         if (!s->todo) s->todo_end = NULL;
         pthread_mutex_unlock(&s->lock);
-        t->status = atomic_load(&t->cancelled) ? NR_STATUS_CANCELLED : submit(t, &t->error);
+        t->status = atomic_load(&t->cancelled) ? NR_STATUS_CANCELLED : submit(t, h, &t->error);
         pthread_mutex_lock(&s->lock);
         t->next = s->done;
         s->done = t;
@@ -62,11 +63,35 @@ static void *run_worker(void *arg) {
     return NULL;
 }
 
+/* A helper that decodes has confined itself: it refuses to decode otherwise. */
+static bool helper_works(helper *h) {
+    static const uint8_t gif[] = "GIF89a\1\0\1\0\x80\0\0\xff\xff\xff\0\0\0,\0\0\0\0\1\0\1\0\0"
+                                 "\2\2D\1\0;";
+    static const atomic_bool never = false;
+    nr_picture *picture = NULL;
+    nr_error err = {0};
+    nr_status status = helper_decode(h, gif, sizeof gif - 1, &never, &picture, &err);
+    nr_picture_free(picture);
+    if (status != NR_STATUS_OK) server_say("%s", err.message);
+    return status == NR_STATUS_OK;
+}
+
 bool tasks_open(server *s) {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
-    for (; s->n_workers < SERVER_WORKERS; s->n_workers++)
-        if (pthread_create(&s->workers[s->n_workers], NULL, run_worker, s) != 0) return false;
+    for (; s->n_workers < SERVER_WORKERS; s->n_workers++) {
+        nr_error err = {0};
+        helper *h = &s->helpers[s->n_workers];
+        if (helper_open(h, s->options.nets, s->options.n_nets, &err) != NR_STATUS_OK) {
+            server_say("%s", err.message);
+            return false;
+        }
+        if (!helper_works(h) ||
+            pthread_create(&s->workers[s->n_workers], NULL, run_worker, s) != 0) {
+            helper_close(h);
+            return false;
+        }
+    }
     return true;
 }
 
@@ -120,6 +145,9 @@ static void fail(task *t) {
     const char *code, *message = t->error.message[0] ? t->error.message : nr_status_text(t->status);
     int status = server_status_of(t, &code);
     if (status == 500) message = "internal error"; /* nothing of the inside goes out */
+    if (t->url && t->picture_n > 0 && t->url_failed && t->status != NR_STATUS_TIMEOUT)
+        message =
+            "image URL: no JPEG, PNG, WebP or GIF picture that can be read"; /* nor of others' */
     t->shape->fail(t, status, code, message);
 }
 
@@ -236,6 +264,7 @@ void tasks_close(server *s) {
     pthread_cond_broadcast(&s->work);
     pthread_mutex_unlock(&s->lock);
     for (int i = 0; i < s->n_workers; i++) pthread_join(s->workers[i], NULL);
+    for (int i = 0; i < s->n_workers; i++) helper_close(&s->helpers[i]);
     for (task *t = s->done, *next; t; t = next) {
         next = t->next;
         tasks_free(t);

@@ -38,8 +38,9 @@ function showMemory(m) {
   const d = m.devices[0], p = d.planned;
   const parts = [['weights', p.weights_bytes], ['scratch', p.scratch_bytes],
                  ['requests', p.requests_bytes]];
-  drawBar($('memory'), $('memory-legend'), parts.map(([n, v]) => [n, v, bytes(v)]),
-          Math.max(p.total_bytes, d.measured.resident_bytes));
+  const whole = Math.max(p.total_bytes, d.measured.resident_bytes);
+  drawBar($('memory'), $('memory-legend'), parts.map(([n, v]) => [n, v, bytes(v)]), whole);
+  $('used').style.left = 100 * d.measured.resident_bytes / whole + '%';
   $('memory-text').textContent = bytes(d.measured.resident_bytes) + ' in use of ' +
     bytes(p.total_bytes) + ' planned · ' + bytes(d.machine.available_bytes) + ' free · ' +
     m.queue.running + ' running, ' + m.queue.waiting + ' waiting';
@@ -139,9 +140,6 @@ async function ask() {
 $('form').addEventListener('submit', (e) => { e.preventDefault(); if (!running) ask(); });
 $('stop').addEventListener('click', () => running && running.abort());
 $('file').addEventListener('change', () => setPicture($('file').files[0]));
-$('drop').addEventListener('keydown', (e) => {
-  if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); $('file').click(); }
-});
 $('url').addEventListener('input', () => {
   picture = null;
   $('preview').hidden = true;
