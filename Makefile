@@ -133,6 +133,10 @@ $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \
                           $(if $(filter-out fuzz,$(BUILD)),$(OUT)/tests/fuzz/replay_main.o) $(LIB)
 	$(call say,LINK,$@)$(CC) $(subst fuzzer-no-link,fuzzer,$(OPT)) $^ -o $@ $(LDLIBS_ALL)
 
+$(OUT)/tests/server/%: $(OUT)/tests/server/%.o $(SERVER_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(SERVER_LIBS) $(LDLIBS_ALL) -lcmocka
+
 $(OUT)/tests/%: $(OUT)/tests/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL) -lcmocka
