@@ -129,6 +129,7 @@ $(OUT)/tests/ops/%: $(OUT)/tests/ops/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
 
+$(OUT)/tests/fuzz/fuzz_http: $(OUT)/server/http_parse.o
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \
                           $(if $(filter-out fuzz,$(BUILD)),$(OUT)/tests/fuzz/replay_main.o) $(LIB)
 	$(call say,LINK,$@)$(CC) $(subst fuzzer-no-link,fuzzer,$(OPT)) $^ -o $@ $(LDLIBS_ALL)
@@ -227,6 +228,12 @@ install: all                     ## PREFIX=/usr/local: command, library, headers
 	install -m 644 $(wildcard include/*.h) $(DESTDIR)$(PREFIX)/include/
 	install -d $(DESTDIR)$(PREFIX)/share/newsreader/models/reader
 	install -m 644 $(wildcard models/reader/*) $(DESTDIR)$(PREFIX)/share/newsreader/models/reader/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 share/man/newsreader.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 share/completion/newsreader $(DESTDIR)$(PREFIX)/share/bash-completion/completions/
+	install -d $(DESTDIR)$(PREFIX)/share/newsreader/systemd
+	sed 's|/usr/local/|$(PREFIX)/|' share/systemd/newsreader.service \
+	    > $(DESTDIR)$(PREFIX)/share/newsreader/systemd/newsreader.service
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: newsreader' 'Description: INT8 vision-language models that read news pictures' \
 	    'Version: $(or $(VERSION),0)' 'Requires: $(PKGS)' 'Cflags: -I$${includedir}' \

@@ -10,6 +10,7 @@ static const char help[] =
     "newsreader reads news pictures and page screenshots with a vision-language model, in INT8.\n"
     "\n"
     "usage: newsreader read [options] IMAGE...      what the pictures say; - is standard input\n"
+    "       newsreader serve [options]              the service, at http://127.0.0.1:8009/\n"
     "       newsreader quantize DIR OUT             a checkpoint as INT8 that loads in seconds\n"
     "       newsreader plan [options]               memory it will take, from headers alone\n"
     "       newsreader bench [options]              load, read 40 tokens and a picture, write 128\n"
@@ -33,6 +34,8 @@ static const char help[] =
     "  --json               one JSON object a picture\n"
     "trace: --image FILE --prompt TEXT --out FILE\n"
     "tokenize: --no-special (without <s>), --parse-special (\"</s>\" in the text is the token)\n"
+    "serve: --config FILE --host ADDRESS --port N --slots N --queue N --api-key-file FILE\n"
+    "  --allow-host NAME --allow-net NET --request-seconds N --drain-seconds N --quiet\n"
     "bench: --tokens N --runs N --image FILE --json\n"
     "\n"
     "exit: 0 done, 1 a picture or file failed, 2 wrong usage, 3 no model, 130 interrupted\n";

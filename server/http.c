@@ -41,6 +41,7 @@ struct http_conn {
     struct event *timer;     /* owns */
     conn_state state;
     bool keep;               /* another request may follow */
+    bool unread;             /* a body that was refused may still be coming */
     char *head;              /* owns; bytes that exchange->head points into */
     http_exchange *exchange; /* owns; NULL between requests */
     uint64_t body_have;
@@ -151,6 +152,7 @@ static void refuse_raw(http_conn *c, int status) {
     evbuffer_add(bufferevent_get_output(c->bev), head, (size_t)m);
     evbuffer_add(bufferevent_get_output(c->bev), body, (size_t)n);
     c->keep = false;
+    c->unread = true;
     c->state = CONN_FLUSH;
     bufferevent_disable(c->bev, EV_READ);
     set_timer(c, c->server->options.write_seconds);
@@ -251,8 +253,11 @@ static void flushed(http_conn *c) {
         await_request(c);
         return;
     }
-    int fd = bufferevent_getfd(c->bev);
-    shutdown(fd, SHUT_WR);
+    if (!c->unread) {
+        conn_free(c);
+        return;
+    }
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);
     c->state = CONN_LINGER;
     set_timer(c, LINGER_SECONDS);
 }
@@ -298,7 +303,8 @@ static void write_head(http_exchange *x, int status, const char *type, const cha
     http_conn *c = x->conn;
     struct evbuffer *out = bufferevent_get_output(c->bev);
     bool unread = c->state == CONN_HEAD || c->state == CONN_BODY;
-    if (unread && x->head.content_length > c->body_have) c->keep = false;
+    c->unread = unread && x->head.content_length > c->body_have;
+    if (c->unread) c->keep = false;
     if (c->server->stopping) c->keep = false;
     if (n_bytes < 0 && x->head.minor == 0) c->keep = false;
     x->status = status;

@@ -16,13 +16,15 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #define SERVER_BODY_MAX ((uint64_t)32 << 20)    /* a 20 MiB picture in base64, and some */
 #define SERVER_BODIES_MAX ((uint64_t)256 << 20) /* of all requests together */
 #define SERVER_KEYS_MAX 256
 #define SERVER_NAMES_MAX 16
-#define SERVER_WORKERS 2
+#define SERVER_WORKERS 8  /* mostly wait for pictures to come */
+#define SERVER_DECODERS 2 /* of them may decode at the same time: bounds memory */
 #define SERVER_PROMPT_MAX 32768
 
 typedef struct server_options {
@@ -131,6 +133,7 @@ struct server {
     pthread_t workers[SERVER_WORKERS];
     helper helpers[SERVER_WORKERS]; /* one each */
     atomic_int next_helper;
+    sem_t decoders;
     int n_workers;
     pthread_mutex_t lock; /* the four below */
     pthread_cond_t work;
@@ -177,7 +180,9 @@ void server_wake(void *server_ptr); /* any thread */
 int server_status_of(const task *t, const char **code);
 
 /* ---- picture_source.c: the bytes of a picture, on a worker's thread */
-nr_status picture_load(task *t, helper *h, nr_picture **out, nr_error *err);
+nr_status picture_fetch(task *t, helper *h, nr_error *err);
+nr_status picture_decode(task *t, helper *h, nr_picture **out,
+                         nr_error *err); /* NULL: text alone */
 
 /* ---- api_input.c */
 /* Body as JSON, within limits; NULL: has replied with an error. */

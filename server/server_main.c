@@ -83,7 +83,8 @@ static bool self_test(server *s) {
 /* ---- the loop ------------------------------------------------------------------------------- */
 
 static void stop_if_drained(server *s) {
-    if (s->draining && s->n_admitted == 0) event_base_loopexit(s->base, NULL);
+    if (s->draining && s->n_admitted == 0 && http_connections(s->http) == 0)
+        event_base_loopexit(s->base, NULL);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg) {
@@ -131,6 +132,7 @@ static void on_stop(evutil_socket_t fd, short what, void *arg) {
     if (!s->options.quiet) server_say("finishing %d requests, then stopping", s->n_admitted);
     http_stop_accepting(s->http);
     api_memory_tick(s);
+    event_add(s->tick, &(struct timeval){.tv_usec = 20000}); /* notices the end soon */
     evtimer_add(s->drain_limit, &(struct timeval){.tv_sec = s->options.drain_seconds});
     stop_if_drained(s);
 }

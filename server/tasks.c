@@ -23,12 +23,8 @@ void server_wake(void *server_ptr) {
 
 /* ---- workers -------------------------------------------------------------------------------- */
 
-static nr_status submit(task *t, helper *h, nr_error *err) {
-    nr_picture *picture = NULL;
+static nr_status submit_picture(task *t, const nr_picture *picture, nr_error *err) {
     nr_request r = nr_request_default();
-    nr_status status = picture_load(t, h, &picture, err);
-    t->url_failed = status != NR_STATUS_OK;
-    if (status != NR_STATUS_OK) return status;
     if (picture) nr_picture_size(picture, &t->width, &t->height);
     double left_ms = t->deadline_ms - http_now_ms();
     r.picture = picture;
@@ -37,8 +33,20 @@ static nr_status submit(task *t, helper *h, nr_error *err) {
     r.n_questions = t->n_questions;
     r.generation = t->generation;
     r.deadline_ms = left_ms < 1 ? 1 : (int32_t)left_ms;
-    status = nr_sched_submit(t->server->sched, &r, &t->job, err);
-    nr_picture_free(picture);
+    return nr_sched_submit(t->server->sched, &r, &t->job, err);
+}
+
+static nr_status submit(task *t, helper *h, nr_error *err) {
+    nr_picture *picture = NULL;
+    nr_status status = picture_fetch(t, h, err);
+    t->url_failed = status != NR_STATUS_OK;
+    if (status != NR_STATUS_OK) return status;
+    while (sem_wait(&t->server->decoders) != 0) continue;
+    status = picture_decode(t, h, &picture, err);
+    t->url_failed = status != NR_STATUS_OK;
+    if (status == NR_STATUS_OK) status = submit_picture(t, picture, err);
+    nr_picture_free(picture); /* never more decoded pictures than decoders */
+    sem_post(&t->server->decoders);
     return status;
 }
 
@@ -79,6 +87,7 @@ static bool helper_works(helper *h) {
 bool tasks_open(server *s) {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
+    sem_init(&s->decoders, 0, SERVER_DECODERS);
     for (; s->n_workers < SERVER_WORKERS; s->n_workers++) {
         nr_error err = {0};
         helper *h = &s->helpers[s->n_workers];
@@ -275,5 +284,6 @@ void tasks_close(server *s) {
     }
     s->done = s->active = NULL;
     pthread_cond_destroy(&s->work);
+    sem_destroy(&s->decoders);
     pthread_mutex_destroy(&s->lock);
 }

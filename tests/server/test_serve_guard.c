@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_serve_guard.c - the service under those who mean it ill and under load: hostile requests, keys,
+ * full queues, clients that leave, many at once, SIGTERM. With a small checkpoint of random weights.
+ */
+#include "serve_client.h"
+
+#include <stdatomic.h>
+
+#define KEY "a-key-of-twenty-chars"
+#define PLACES 10 /* --slots 3 --queue 7 */
+
+static char model[4096], keys[4096], log_path[4096];
+static service running;
+static char *pages[3]; /* data: URLs */
+
+static int set_up(void **state) {
+    static const char *const paths[] = {
+        "samples/harbour-courier.png", "samples/northwind-daily.png", "samples/valley-gazette.png"};
+    (void)state;
+    fixture_temp_dir(temp);
+    fixture_make_checkpoint("odd", fixture_path(model, "%s/odd", temp), "");
+    fixture_write_file(fixture_path(keys, "%s/keys", temp), "# mine\n" KEY "\n",
+                       strlen("# mine\n" KEY "\n"));
+    const char *more[] = {"--model", model, "--slots", "3", "--queue", "7", NULL};
+    for (int i = 0; i < 3; i++) pages[i] = data_url(paths[i]);
+    running = serve_start(fixture_path(log_path, "%s/log", temp), more);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    int code = serve_stop(&running);
+    for (int i = 0; i < 3; i++) free(pages[i]);
+    fixture_remove_tree(temp);
+    return code;
+}
+
+#define H "Host: localhost\r\n"
+
+/* Refused with a status of 400 or more, and the connection closed (client_raw reads to the end). */
+static void test_hostile(void **state) {
+    static const char *const requests[] = {
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\n" H H "\r\n",
+        "GET / HTTP/1.1\nHost: localhost\n\n",
+        "GET /  HTTP/1.1\r\n" H "\r\n",
+        "GET / HTTP/3.0\r\n" H "\r\n",
+        "GET / HTTP/1.1\r\n" H " folded: a\r\n\r\n",
+        "GET / HTTP/1.1\r\n" H "a : b\r\n\r\n",
+        "GET / HTTP/1.1\r\n" H "a\r\n\r\n",
+        "GET / HTTP/1.1\r\n" H "a: b\x01\r\n\r\n",
+        "GET http://localhost/ HTTP/1.1\r\n" H "\r\n",
+        "GET /%00 HTTP/1.1\r\nConnection: close\r\n" H "\r\n",
+        "GET /../health HTTP/1.1\r\nConnection: close\r\n" H "\r\n",
+        "GET //health HTTP/1.1\r\nConnection: close\r\n" H "\r\n",
+        "CONNECT localhost:80 HTTP/1.1\r\n" H "\r\n",
+        "TRACE / HTTP/1.1\r\nConnection: close\r\n" H "\r\n",
+        "POST /v1/read HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        "POST /v1/read HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        "POST /v1/read HTTP/1.1\r\n" H "Content-Length: 2, 2\r\n\r\n{}",
+        "POST /v1/read HTTP/1.1\r\n" H "Content-Length: -2\r\n\r\n{}",
+        "POST /v1/read HTTP/1.1\r\n" H
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /v1/read HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /v1/read HTTP/1.1\r\n" H JSON_TYPE "Content-Length: 99999999999\r\n\r\n{}",
+        "POST /v1/read HTTP/1.1\r\n" H JSON_TYPE "Content-Length: 33554433\r\n\r\n{}",
+        "POST /v1/read HTTP/1.1\r\nConnection: close\r\n" H JSON_TYPE "\r\n",
+        "POST /v1/read HTTP/1.1\r\n" H "Content-Type: text/html\r\nContent-Length: 2\r\n\r\n{}",
+        "GET /health HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}",
+        "GET /health HTTP/1.1\r\nConnection: close\r\nHost: evil.example\r\n\r\n",
+        "GET /health HTTP/1.1\r\nConnection: close\r\nHost: localhost.evil.example\r\n\r\n",
+        "GET /health HTTP/1.1\r\nConnection: close\r\nHost: localhost:80x\r\n\r\n",
+        "GET /health HTTP/1.1\r\nConnection: close\r\n" H "Origin: http://evil.example\r\n\r\n",
+        "GET /health HTTP/1.1\r\nConnection: close\r\n" H "Origin: null\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"};
+    (void)state;
+    for (size_t i = 0; i < NR_COUNT(requests); i++) {
+        reply r = client_raw(&running, requests[i], strlen(requests[i]));
+        if (r.status < 400 || r.status == 500) fail_msg("%d: %s", r.status, requests[i]);
+        const char *second = r.bytes[0] ? strstr(r.bytes + 1, "HTTP/1.1 ") : NULL;
+        if (second) fail_msg("two answers: %s", requests[i]);
+        reply_free(&r);
+    }
+    char *long_line = malloc(20000);
+    memset(long_line, 'a', 20000);
+    memcpy(long_line, "GET /", 5);
+    reply r = client_raw(&running, long_line, 20000);
+    assert_int_equal(r.status, 431);
+    reply_free(&r);
+    free(long_line);
+    await_idle(&running, PLACES);
+}
+
+/* Several requests in one packet, and one in many: one answer each, in order. */
+static void test_keep_alive(void **state) {
+    static const char two[] = "GET /health HTTP/1.1\r\n" H "\r\n"
+                              "GET /v1/models HTTP/1.1\r\nConnection: close\r\n" H "\r\n";
+    (void)state;
+    reply r = client_raw(&running, two, strlen(two));
+    const char *models = strstr(r.bytes, "\"object\":\"list\"");
+    assert_non_null(models);
+    assert_non_null(strstr(r.bytes, "\"status\":\"ok\""));
+    assert_true(strstr(r.bytes, "\"status\":\"ok\"") < models);
+    reply_free(&r);
+    int fd = client_connect(&running);
+    for (size_t i = 0; i < strlen(two); i++) client_send(fd, two + i, 1);
+    r = client_receive(fd);
+    assert_non_null(strstr(r.bytes, "\"object\":\"list\""));
+    reply_free(&r);
+}
+
+/* Every route with every kind of key: nothing but /health answers without one. */
+static void test_keys(void **state) {
+    /* "any:a-key-of-twenty-chars" */
+    static const char basic[] = "YW55OmEta2V5LW9mLXR3ZW50eS1jaGFycw==";
+    const char *more[] = {"--model", model, "--api-key-file", keys, NULL};
+    char path[4096], good[256], basic_line[256];
+    service s = serve_start(fixture_path(path, "%s/log-keys", temp), more);
+    const char *bad[] = {"",
+                         "Authorization: Bearer\r\n",
+                         "Authorization: Bearer x\r\n",
+                         "Authorization: Bearer " KEY "x\r\n",
+                         "Authorization: Bearer a-key-of-twenty-char\r\n",
+                         "Authorization: " KEY "\r\n",
+                         "Authorization: Basic eDp5\r\n",
+                         "X-Api-Key: " KEY "\r\n"};
+    (void)state;
+    snprintf(good, sizeof good, "Authorization: Bearer %s\r\n", KEY);
+    snprintf(basic_line, sizeof basic_line, "Authorization: Basic %s\r\n", basic);
+    reply r = client_request(&s, "GET", "/openapi.json", good, NULL, 0);
+    json_t *doc = reply_json(&r, 200), *ignored;
+    const char *route;
+    json_object_foreach(json_object_get(doc, "paths"), route, ignored) {
+        bool post = json_object_get(json_object_get(json_object_get(doc, "paths"), route), "post");
+        bool open = strcmp(route, "/health") == 0;
+        for (size_t i = 0; i < NR_COUNT(bad); i++) {
+            r = client_request(&s, post ? "POST" : "GET", route, bad[i], NULL, 0);
+            if (r.status != (open ? 200 : 401)) fail_msg("%s with %s: %d", route, bad[i], r.status);
+            reply_free(&r);
+        }
+        char query[256];
+        snprintf(query, sizeof query, "%s?api_key=%s", route, KEY);
+        r = client_request(&s, post ? "POST" : "GET", query, "", NULL, 0);
+        assert_int_equal(r.status, open ? 200 : 401);
+        reply_free(&r);
+    }
+    (void)ignored;
+    r = client_request(&s, "GET", "/v1/models", basic_line, NULL, 0);
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    json_decref(doc);
+    assert_int_equal(serve_stop(&s), 0);
+    size_t n;
+    char *text = fixture_read_file(path, &n);
+    assert_true(n > 100);
+    assert_null(strstr(text, "twenty")); /* keys are not in the log */
+    free(text);
+}
+
+/* A head that is admitted holds its place while its body is missing. */
+static int hold_place(const service *s) {
+    char head[256];
+    int n = sprintf(head, "POST /v1/read HTTP/1.1\r\nHost: localhost\r\n" JSON_TYPE
+                          "Content-Length: 1000000\r\n\r\n{");
+    int fd = client_connect(s);
+    client_send(fd, head, (size_t)n);
+    return fd;
+}
+
+static int free_places(const service *s) {
+    reply r = client_get(s, "/health");
+    json_t *h = reply_json(&r, 200);
+    int n = (int)json_integer_value(json_object_get(json_object_get(h, "queue"), "places"));
+    json_decref(h);
+    return n;
+}
+
+/* Full: 503 with Retry-After to a client that has not sent a byte of its body. */
+static void test_full(void **state) {
+    int fds[PLACES];
+    (void)state;
+    for (int i = 0; i < PLACES; i++) fds[i] = hold_place(&running);
+    for (int i = 0; i < 500 && free_places(&running) > 0; i++) usleep(10000);
+    assert_int_equal(free_places(&running), 0);
+    static const char head[] =
+        "POST /v1/chat/completions HTTP/1.1\r\n" H JSON_TYPE "Content-Length: 1000000\r\n\r\n";
+    reply r = client_raw(&running, head, strlen(head));
+    assert_int_equal(r.status, 503);
+    assert_non_null(strstr(r.bytes, "Retry-After: "));
+    assert_non_null(strstr(r.body, "\"overloaded\""));
+    reply_free(&r);
+    for (int i = 0; i < PLACES; i++) close(fds[i]); /* clients that leave while sending */
+    await_idle(&running, PLACES);
+    r = client_post(&running, "/v1/chat/completions", chat_body(pages[0], "What?", 3));
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+}
+
+/* Clients that leave in every phase: before an answer, after its first bytes, not reading at all. */
+static void test_leavers(void **state) {
+    json_t *body = chat_body(pages[1], "Tell me.", 400);
+    (void)state;
+    json_object_set_new(body, "stream", json_true());
+    char *text = json_dumps(body, JSON_COMPACT), *request = malloc(strlen(text) + 256), c[64];
+    int head = sprintf(
+        request, "POST /v1/chat/completions HTTP/1.1\r\n" H JSON_TYPE "Content-Length: %zu\r\n\r\n",
+        strlen(text));
+    strcpy(request + head, text);
+    for (int i = 0; i < 24; i++) {
+        int fd = client_connect(&running);
+        client_send(fd, request, strlen(request));
+        if (i % 3 == 1) usleep((useconds_t)i * 1500);
+        if (i % 3 == 2) assert_true(recv(fd, c, sizeof c, 0) > 0);
+        close(fd);
+        if (i % 6 == 5) await_idle(&running, PLACES);
+    }
+    await_idle(&running, PLACES);
+    free(request);
+    free(text);
+    json_decref(body);
+}
+
+/* ---- many at once --------------------------------------------------------------------------- */
+
+enum { N_KINDS = 12, N_THREADS = 8, N_ROUNDS = 6 };
+static char *golden[N_KINDS];
+
+static json_t *kind_body(int kind) {
+    static const char *const questions[] = {"What is the headline?", "Who wrote it?", "Tell me.",
+                                            "When?"};
+    json_t *body = chat_body(pages[kind % 3], questions[kind / 3], 20 + kind);
+    if (kind % 2) json_object_set_new(body, "temperature", json_real(0.8));
+    json_object_set_new(body, "seed", json_integer(kind));
+    return body;
+}
+
+/* The answer's text, again where the queue was full. */
+static char *ask_kind(int kind) {
+    for (;;) {
+        reply r = client_post(&running, "/v1/chat/completions", kind_body(kind));
+        if (r.status == 503) {
+            reply_free(&r);
+            usleep(20000);
+            continue;
+        }
+        json_t *chat = reply_json(&r, 200);
+        char *text = strdup(chat_content(chat));
+        json_decref(chat);
+        return text;
+    }
+}
+
+static atomic_int n_right;
+
+static void *run_client(void *arg) {
+    int first = *(int *)arg;
+    for (int i = 0; i < N_ROUNDS; i++) {
+        int kind = (first * 5 + i * 7) % N_KINDS;
+        char *text = ask_kind(kind);
+        if (strcmp(text, golden[kind]) != 0)
+            fail_msg("kind %d: \"%s\", alone \"%s\"", kind, text, golden[kind]);
+        free(text);
+        atomic_fetch_add(&n_right, 1);
+    }
+    return NULL;
+}
+
+static void test_many_at_once(void **state) {
+    pthread_t threads[N_THREADS];
+    int first[N_THREADS];
+    (void)state;
+    for (int i = 0; i < N_KINDS; i++) golden[i] = ask_kind(i);
+    assert_true(strcmp(golden[0], golden[4]) != 0);
+    for (int i = 0; i < N_THREADS; i++) {
+        first[i] = i;
+        assert_int_equal(pthread_create(&threads[i], NULL, run_client, &first[i]), 0);
+    }
+    for (int i = 0; i < N_THREADS; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&n_right), N_THREADS * N_ROUNDS);
+    for (int i = 0; i < N_KINDS; i++) free(golden[i]);
+    await_idle(&running, PLACES);
+}
+
+/* ---- SIGTERM -------------------------------------------------------------------------------- */
+
+typedef struct streamer {
+    const service *s;
+    pthread_t thread;
+    atomic_bool began;
+    bool done;
+} streamer;
+
+static void *run_streamer(void *arg) {
+    streamer *t = arg;
+    json_t *body = chat_body(pages[2], "Tell me.", 300);
+    json_object_set_new(body, "stream", json_true());
+    char *text = json_dumps(body, JSON_COMPACT), *request = malloc(strlen(text) + 256);
+    int head = sprintf(
+        request, "POST /v1/chat/completions HTTP/1.1\r\n" H JSON_TYPE "Content-Length: %zu\r\n\r\n",
+        strlen(text));
+    strcpy(request + head, text);
+    int fd = client_connect(t->s);
+    client_send(fd, request, strlen(request));
+    char c;
+    recv(fd, &c, 1, MSG_PEEK);
+    atomic_store(&t->began, true);
+    reply r = client_receive(fd);
+    t->done = strstr(r.bytes, "data: [DONE]") != NULL;
+    reply_free(&r);
+    free(request);
+    free(text);
+    json_decref(body);
+    return NULL;
+}
+
+/* All that was admitted is answered to its end, nothing new is taken, the status is 0. */
+static void test_sigterm(void **state) {
+    const char *more[] = {"--model", model, "--slots", "2", NULL};
+    char path[4096];
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        service s = serve_start(fixture_path(path, "%s/log-term", temp), more);
+        streamer all[4];
+        for (int i = 0; i < 4; i++) {
+            all[i] = (streamer){.s = &s};
+            assert_int_equal(pthread_create(&all[i].thread, NULL, run_streamer, &all[i]), 0);
+        }
+        for (int i = 0; i < 4; i++)
+            while (!atomic_load(&all[i].began)) usleep(1000);
+        usleep((useconds_t)round * 20000);
+        assert_int_equal(serve_stop(&s), 0);
+        for (int i = 0; i < 4; i++) {
+            pthread_join(all[i].thread, NULL);
+            if (!all[i].done) fail_msg("an admitted request was not answered");
+        }
+        assert_int_equal(client_connect(&s), -1);
+    }
+}
+
+static void test_refuses_to_start(void **state) {
+    static const char *const cases[][4] = {{"--host", "0.0.0.0", NULL},
+                                           {"--host", "example", NULL},
+                                           {"--slots", "0", NULL},
+                                           {"--port", "65536", NULL},
+                                           {"--allow-net", "10/8", NULL},
+                                           {"nonsense", NULL},
+                                           {"--config", "/nonexistent", NULL},
+                                           {"--api-key-file", "/dev/null", NULL}};
+    char program[4096], command[8192];
+    (void)state;
+    fixture_build_dir(program);
+    for (size_t i = 0; i < NR_COUNT(cases); i++) {
+        int n = snprintf(command, sizeof command, "timeout 20 %s/newsreader serve --model %s",
+                         program, model);
+        for (int k = 0; cases[i][k]; k++)
+            n += snprintf(command + n, sizeof command - (size_t)n, " %s", cases[i][k]);
+        snprintf(command + n, sizeof command - (size_t)n, " >/dev/null 2>&1");
+        int status = system(command);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) < 1 || WEXITSTATUS(status) > 3)
+            fail_msg("%s: status %x", command, (unsigned)status);
+    }
+}
+
+static void test_config_file(void **state) {
+    char config[4096], path[4096], text[8192];
+    const char *more[] = {"--config", config, NULL};
+    (void)state;
+    snprintf(text, sizeof text, "# a comment\n\n  slots = 2\nqueue=1\nmodel = %s\nquiet\n", model);
+    fixture_write_file(fixture_path(config, "%s/config", temp), text, strlen(text));
+    service s = serve_start(fixture_path(path, "%s/log-config", temp), more);
+    assert_int_equal(free_places(&s), 3);
+    assert_int_equal(serve_stop(&s), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_keys),       cmocka_unit_test(test_full),
+        cmocka_unit_test(test_leavers),    cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_sigterm),    cmocka_unit_test(test_refuses_to_start),
+        cmocka_unit_test(test_config_file)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
