@@ -73,6 +73,9 @@ void server_error(http_exchange *x, int status, const char *code, const char *me
         snprintf(headers, sizeof headers,
                  "WWW-Authenticate: Bearer\r\n"
                  "WWW-Authenticate: Basic realm=\"newsreader\"\r\n");
+    if (status == 405)
+        snprintf(headers, sizeof headers, "Allow: %s\r\n",
+                 strcmp(x->head.method, "GET") == 0 ? "POST" : "GET");
     json_t *object = error_object(v && v->route ? v->route->flags : 0, status, code, message);
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);

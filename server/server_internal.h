@@ -36,6 +36,7 @@ typedef struct server_options {
     int n_names;
     net_range nets[SERVER_NAMES_MAX]; /* that may be fetched from beside public addresses */
     int n_nets;
+    char *config_text; /* owns */
     bool quiet;
     int32_t request_seconds, drain_seconds, connections_max;
     nr_engine_options engine;

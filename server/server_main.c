@@ -228,13 +228,13 @@ int server_main(int argc, char **argv, const char *default_model) {
                              .engine = nr_engine_options_default(),
                              .sched = nr_sched_options_default()}};
     int code = server_options_parse(argc, argv, &s.options);
-    if (code != 0) return code;
-    if (!s.options.model_dir) {
+    if (code == 0 && !s.options.model_dir) {
         server_say("no model: name a Hugging Face folder with --model DIR");
-        return EXIT_NO_MODEL;
+        code = EXIT_NO_MODEL;
     }
     signal(SIGPIPE, SIG_IGN);
-    code = run(&s);
+    if (code == 0) code = run(&s);
     close_all(&s);
+    free(s.options.config_text);
     return code;
 }

@@ -143,7 +143,7 @@ static char *trim(char *text) {
     return text;
 }
 
-/* One line. Values live as long as the process: they are options. */
+/* One line; the value stays where it is. */
 static bool config_line(char *line, const char *path, int n_line, server_options *o) {
     char *name = trim(line), *value = strchr(name, '=');
     if (*name == '\0' || *name == '#') return true;
@@ -152,21 +152,30 @@ static bool config_line(char *line, const char *path, int n_line, server_options
     for (const struct option *p = table; p->name; p++) {
         if (strcmp(p->name, name) != 0 || p->val == OPT_CONFIG) continue;
         if ((value != NULL) != (p->has_arg == required_argument)) break;
-        char *kept = value ? strdup(trim(value)) : NULL;
-        return apply(p->val, kept, o);
+        return apply(p->val, value ? trim(value) : NULL, o);
     }
     server_say("%s:%d: \"%s\" is no option, or needs \"= value\"", path, n_line, name);
     return false;
 }
 
+/* Options point into the file's text, which lives as long as they do. */
 static bool read_config(const char *path, server_options *o) {
-    char line[4096];
-    FILE *f = fopen(path, "re");
-    bool fine = f != NULL;
-    if (!f) server_say("--config %s: %s", path, strerror(errno));
-    for (int n = 1; fine && fgets(line, sizeof line, f); n++) fine = config_line(line, path, n, o);
-    if (f) fclose(f);
-    return fine;
+    FILE *f = o->config_text ? NULL : fopen(path, "re");
+    size_t cap = 0;
+    if (!f || getdelim(&o->config_text, &cap, '\0', f) < 0) {
+        server_say("--config %s: %s", path, o->config_text ? "a second one" : strerror(errno));
+        if (f) fclose(f);
+        return false;
+    }
+    fclose(f);
+    char *line = o->config_text;
+    for (int n = 1; line; n++) {
+        char *next = strchr(line, '\n');
+        if (next) *next++ = '\0';
+        if (!config_line(line, path, n, o)) return false;
+        line = next;
+    }
+    return true;
 }
 
 int server_options_parse(int argc, char **argv, server_options *o) {

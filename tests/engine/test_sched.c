@@ -90,17 +90,6 @@ static int set_up(void **state) {
     return 0;
 }
 
-/* The bundled model on the samples: real answers. */
-static int set_up_reader(void **state) {
-    static const char *const paths[] = {"samples/harbour-courier.png",
-                                        "samples/northwind-daily.png",
-                                        "samples/valley-gazette.png"};
-    (void)state;
-    for (int i = 0; i < 3; i++) MUST(nr_picture_read_file(paths[i], &pictures[i], err));
-    open_model("models/reader", 5);
-    return 0;
-}
-
 static int tear_down(void **state) {
     (void)state;
     for (int i = 0; i < 3; i++) nr_picture_free(pictures[i]);
@@ -203,11 +192,6 @@ static void test_equal_to_alone(void **state) {
     (void)state;
     for (size_t k = 0; k < NR_COUNT(slots); k++)
         for (size_t i = 0; i < NR_COUNT(strides); i++) compare_all(slots[k], strides[i]);
-}
-
-static void test_reader_equal_to_alone(void **state) {
-    (void)state;
-    compare_all(3, 3);
 }
 
 /* Several questions about one picture: one look at it, each answer as if asked alone. */
@@ -477,7 +461,5 @@ int main(void) {
                                        cmocka_unit_test(test_clients),
                                        cmocka_unit_test(test_refusals),
                                        cmocka_unit_test(test_bytes)};
-    const struct CMUnitTest with_reader[] = {cmocka_unit_test(test_reader_equal_to_alone)};
-    return cmocka_run_group_tests(tests, set_up, tear_down) +
-           cmocka_run_group_tests(with_reader, set_up_reader, tear_down);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -93,6 +93,96 @@ static void test_hostile(void **state) {
     await_idle(&running, PLACES);
 }
 
+/* What is wrong with a request is said, with the right status, in the shape of the route. */
+static void test_bad_bodies(void **state) {
+    static const struct {
+        const char *path, *body;
+        int status;
+    } cases[] = {
+        {"/v1/chat/completions", "", 400},
+        {"/v1/chat/completions", "{", 400},
+        {"/v1/chat/completions", "[]", 400},
+        {"/v1/chat/completions", "{}", 400},
+        {"/v1/chat/completions", "{\"messages\":[]}", 400},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"root\",\"content\":\"a\"}]}", 400},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":1}]}", 400},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}", 400},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"}]}",
+         400},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":0}", 400},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":1e9}", 400},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"temperature\":-1}", 400},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"top_p\":0}", 400},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"n\":2}",
+         400},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"stop\":[\"\"]}", 400},
+        {"/v1/chat/completions", "{\"messages\":[],\"messages\":[]}", 400},
+        {"/v1/read", "{\"image\":\"data:image/png;base64,####\"}", 400},
+        {"/v1/read", "{\"image\":\"data:image/png,abc\"}", 400},
+        {"/v1/read", "{\"image\":\"file:///etc/passwd\"}", 400},
+        {"/v1/read", "{\"image\":\"data:image/png;base64,\"}", 422},
+        {"/v1/read", "{\"image\":\"data:image/png;base64,AAAA\"}", 422},
+        {"/v1/read", "{\"image\":\"data:image/png;base64,AAAA\",\"fields\":\"headline,x\"}", 400},
+        {"/v1/read", "{\"image\":\"data:image/png;base64,AAAA\",\"fields\":\"date,date\"}", 400},
+        {"/analyze_image_url", "{}", 400},
+        {"/analyze_image_url", "{\"args\":1}", 400},
+        {"/analyze_image_url", "{\"args\":[\"ftp://a\"]}", 400}};
+    (void)state;
+    for (size_t i = 0; i < NR_COUNT(cases); i++) {
+        reply r = client_request(&running, "POST", cases[i].path, JSON_TYPE, cases[i].body,
+                                 strlen(cases[i].body));
+        if (r.status != cases[i].status)
+            fail_msg("%s %s: %d", cases[i].path, cases[i].body, r.status);
+        json_t *e = reply_json(&r, cases[i].status), *error = json_object_get(e, "error");
+        if (cases[i].path[1] == 'a')
+            assert_true(json_is_string(error));
+        else
+            assert_true(json_is_string(json_object_get(error, "type")));
+        json_decref(e);
+    }
+    char *deep = malloc(100000);
+    memset(deep, '[', 100000);
+    reply r = client_request(&running, "POST", "/v1/read", JSON_TYPE, deep, 100000);
+    assert_int_equal(r.status, 400);
+    reply_free(&r);
+    for (int i = 0; i < 99999; i += 3) memcpy(deep + i, "{},", 3);
+    deep[0] = '[';
+    r = client_request(&running, "POST", "/v1/read", JSON_TYPE, deep, 99999);
+    assert_int_equal(r.status, 400);
+    reply_free(&r);
+    free(deep);
+}
+
+/* A form, whole and cut off at many places. */
+static void test_forms(void **state) {
+    static const char type[] = "Content-Type: multipart/form-data; boundary=b0\r\n";
+    size_t n;
+    char *bytes = fixture_read_file("samples/valley-gazette.png", &n), *form = malloc(n + 1024);
+    (void)state;
+    size_t used = (size_t)sprintf(form, "--b0\r\nContent-Disposition: form-data; name=\"image\"; "
+                                        "filename=\"a\"\r\nContent-Type: image/png\r\n\r\n");
+    memcpy(form + used, bytes, n);
+    used += n;
+    used += (size_t)sprintf(form + used, "\r\n--b0\r\nContent-Disposition: form-data; "
+                                         "name=\"fields\"\r\n\r\ndate\r\n--b0--\r\n");
+    reply r = client_request(&running, "POST", "/v1/read", type, form, used);
+    json_t *answer = reply_json(&r, 200);
+    assert_int_equal(json_object_size(json_object_get(answer, "fields")), 1);
+    json_decref(answer);
+    for (size_t at = 4; at < used; at += at < 120 ? 7 : used - at < 120 ? 9 : 20011) {
+        r = client_request(&running, "POST", "/v1/read", type, form, used - at);
+        if (r.status != 400) fail_msg("%zu bytes missing: %d", at, r.status);
+        reply_free(&r);
+    }
+    free(form);
+    free(bytes);
+}
+
 /* Several requests in one packet, and one in many: one answer each, in order. */
 static void test_keep_alive(void **state) {
     static const char two[] = "GET /health HTTP/1.1\r\n" H "\r\n"
@@ -376,7 +466,8 @@ static void test_config_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_bad_bodies),
+        cmocka_unit_test(test_forms),      cmocka_unit_test(test_keep_alive),
         cmocka_unit_test(test_keys),       cmocka_unit_test(test_full),
         cmocka_unit_test(test_leavers),    cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_sigterm),    cmocka_unit_test(test_refuses_to_start),
