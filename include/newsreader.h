@@ -121,7 +121,8 @@ NR_API nr_status nr_picture_from_rgb(const uint8_t *rgb, int32_t width, int32_t 
                                      nr_picture **out, nr_error *err);
 NR_API void nr_picture_free(nr_picture *picture); /* accepts NULL */
 NR_API void nr_picture_size(const nr_picture *picture, int32_t *width, int32_t *height);
-NR_API const uint8_t *nr_picture_rgb(const nr_picture *picture); /* [height, width, 3]; lives with it */
+/* u8 [height, width, 3]; lives with the picture */
+NR_API const uint8_t *nr_picture_rgb(const nr_picture *picture);
 
 /* How a picture gets into the model's square. */
 typedef enum nr_fit {

@@ -15,10 +15,12 @@
  *   nr_job_close(job);
  *   nr_sched_close(sched);
  *
- * Threads: every function may be called from any thread; one job is for one thread at a time, except
- * nr_job_cancel. While a scheduler is open its engine and sessions of it are the scheduler's.
+ * Threads: every function may be called from any thread; one job is for one thread at a time,
+ * except nr_job_cancel. While a scheduler is open its engine and sessions of it are the
+ * scheduler's.
  *
- * Everything is allocated by nr_sched_open: submitting, answering and closing a job allocate nothing.
+ * Everything is allocated by nr_sched_open: submitting, answering and closing a job allocate
+ * nothing.
  */
 #ifndef NEWSREADER_SCHED_H
 #define NEWSREADER_SCHED_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * api_chat.c - POST /v1/chat/completions and GET /v1/models in OpenAI's shapes. The models here read
- * one picture and one question: the texts of all messages make the question, in order, and at most
- * one picture may be among them. response_format json_schema asks for fields of the news page.
+ * api_chat.c - POST /v1/chat/completions and GET /v1/models in OpenAI's shapes. The models here
+ * read one picture and one question: the texts of all messages make the question, in order, and at
+ * most one picture may be among them. response_format json_schema asks for fields of the news page.
  */
 #define _GNU_SOURCE
 #include "server_internal.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * api_status.c - what the service says about itself: /health, /memory_status and its stream, /metrics,
- * and the web page's files.
+ * api_status.c - what the service says about itself: /health, /memory_status and its stream,
+ * /metrics, and the web page's files.
  */
 #define _GNU_SOURCE
 #include "server_internal.h"

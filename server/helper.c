@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * helper.c - see helper.h. A packet with a file goes in (a picture's bytes, or nothing), a packet with
- * a file comes back. The helper itself only forks, waits and passes on; it reads nothing that a
- * stranger wrote but the child's report, whose every field is checked.
+ * helper.c - see helper.h. A packet with a file goes in (a picture's bytes, or nothing), a packet
+ * with a file comes back. The helper itself only forks, waits and passes on; it reads nothing that
+ * a stranger wrote but the child's report, whose every field is checked.
  */
 #define _GNU_SOURCE
 #include "helper.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * helper.h - what touches strangers' bytes happens in processes of its own. A helper is this program
- * started again (`newsreader serve-helper`), small and without secrets; for every request it forks a
- * child that fetches one URL, or locks itself up and decodes one picture. A child that crashes,
- * hangs or wants too much costs that one request.
+ * helper.h - what touches strangers' bytes happens in processes of its own. A helper is this
+ * program started again (`newsreader serve-helper`), small and without secrets; for every request
+ * it forks a child that fetches one URL, or locks itself up and decodes one picture. A child that
+ * crashes, hangs or wants too much costs that one request.
  *
  *   helper_open(&h, nets, n)     h belongs to one thread; a helper that died is started again
  *   helper_fetch, helper_decode

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * http.c - see http.h. A connection goes IDLE -> HEAD -> BODY -> BUSY -> FLUSH and round again; each
- * state has an absolute deadline of its own. A reply that comes before the body was read ends the
- * connection: its sending side is shut, and what the client still sends is left unread for a moment
- * so that the reply arrives before the reset.
+ * http.c - see http.h. A connection goes IDLE -> HEAD -> BODY -> BUSY -> FLUSH and round again;
+ * each state has an absolute deadline of its own. A reply that comes before the body was read ends
+ * the connection: its sending side is shut, and what the client still sends is left unread for a
+ * moment so that the reply arrives before the reset.
  */
 #define _GNU_SOURCE
 #include "http.h"

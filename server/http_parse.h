@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * http_parse.h - the head of an HTTP/1 request, strictly: what two servers could read in two ways is
- * refused. Only CRLF ends a line, no line folding, no blank before a colon, one Host, at most one
- * Content-Length of digits, no Transfer-Encoding.
+ * http_parse.h - the head of an HTTP/1 request, strictly: what two servers could read in two ways
+ * is refused. Only CRLF ends a line, no line folding, no blank before a colon, one Host, at most
+ * one Content-Length of digits, no Transfer-Encoding.
  */
 #ifndef HTTP_PARSE_H
 #define HTTP_PARSE_H

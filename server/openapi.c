@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * openapi.c - /openapi.json and /docs, made once at start from the table of routes and the schemas in
- * web/schemas.json.
+ * openapi.c - /openapi.json and /docs, made once at start from the table of routes and the schemas
+ * in web/schemas.json.
  */
 #define _GNU_SOURCE
 #include "server_internal.h"

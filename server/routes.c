@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * routes.c - the one table that routes, and what every request passes before its body is read: path
- * and method, Host, Origin, key, length, a place in the queue. /openapi.json is made from the table.
+ * and method, Host, Origin, key, length, a place in the queue. /openapi.json is made from the
+ * table.
  */
 #include "server_internal.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * sequence.h - one timeline of tokens over a cache: ids that the cache holds, then ids that are still
- * to be read. Several sequences are read by one forward call; what a sequence gets from it does not
- * depend on who else is in the call.
+ * sequence.h - one timeline of tokens over a cache: ids that the cache holds, then ids that are
+ * still to be read. Several sequences are read by one forward call; what a sequence gets from it
+ * does not depend on who else is in the call.
  *
  *   nr_sequence_carve (measure, then real); nr_sequence_set_image when the picture changes
  *   nr_sequence_begin(ids), then until nr_sequence_left is 0: nr_sequences_read(shares)
@@ -46,7 +46,8 @@ static inline int32_t nr_sequence_left(const nr_sequence *s) {
     return s->n_ids - s->n_cached;
 }
 /* How many of them the next call should read when it has room for rows_max: chunks of nearly equal
- * size, so that the last one is not a remainder that wastes its weights' trip through the memory. */
+ * size, so that the last one is not a remainder that wastes its weights' trip through the memory.
+ * */
 int32_t nr_sequence_chunk(const nr_sequence *s, int32_t rows_max);
 
 /* A sequence's part of a forward call. */
@@ -55,7 +56,8 @@ typedef struct nr_share {
     int32_t n_rows; /* 1 .. nr_sequence_chunk */
 } nr_share;
 /* One forward call over 1 .. NR_BATCH_MAX sequences of one model, each at most once; rows together
- * <= rows_max, sequences that are read to their end <= logits_rows. Those have logits afterwards. */
+ * <= rows_max, sequences that are read to their end <= logits_rows. Those have logits afterwards.
+ * */
 void nr_sequences_read(const nr_share *shares, int n_shares, const nr_tap *tap);
 
 /* begin, then read to the end, alone. The rows before the last logits lie in front of them.

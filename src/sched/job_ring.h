@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * job_ring.h - what the model's thread has to say to whoever waits for a request: records, each with
- * some bytes of text, in a ring of fixed size. Not locked: the scheduler's lock is held around it.
+ * job_ring.h - what the model's thread has to say to whoever waits for a request: records, each
+ * with some bytes of text, in a ring of fixed size. Not locked: the scheduler's lock is held around
+ * it.
  */
 #ifndef NR_JOB_RING_H
 #define NR_JOB_RING_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * scheduler.c - see scheduler.h: memory, the queue, what other threads call. The model's thread is in
- * model_thread.c.
+ * scheduler.c - see scheduler.h: memory, the queue, what other threads call. The model's thread is
+ * in model_thread.c.
  */
 #define _GNU_SOURCE
 #include "scheduler_internal.h"

@@ -8,10 +8,11 @@
  *   nr_job_take_record(job, ...) until NR_RECORD_END; nr_job_release(job)      any thread
  *   nr_scheduler_free(s)
  *
- * One turn of the model's thread: at most one picture goes through the vision tower; then one forward
- * call reads one token of every answer that is being written and fills its remaining rows with
- * prompts, the oldest request first. So a new request delays running answers by at most a picture
- * and a full batch, and nobody by a whole prompt. Cancelling and deadlines act between turns.
+ * One turn of the model's thread: at most one picture goes through the vision tower; then one
+ * forward call reads one token of every answer that is being written and fills its remaining rows
+ * with prompts, the oldest request first. So a new request delays running answers by at most a
+ * picture and a full batch, and nobody by a whole prompt. Cancelling and deadlines act between
+ * turns.
  *
  * A request whose ring is full rests in its slot until somebody reads. Nothing is allocated between
  * create and free. What an answer is does not depend on who else is in the batch.

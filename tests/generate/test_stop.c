@@ -50,8 +50,9 @@ static void test_pieces(void **state) {
     for (size_t i = 0; i < NR_COUNT(cases); i++) {
         nr_stop_texts stop = {0};
         for (int k = 0; k < 3 && cases[i].stops[k]; k++)
-            assert_int_equal(nr_stop_texts_add(&stop, cases[i].stops[k],
-                                               strlen(cases[i].stops[k]), NULL), NR_STATUS_OK);
+            assert_int_equal(
+                nr_stop_texts_add(&stop, cases[i].stops[k], strlen(cases[i].stops[k]), NULL),
+                NR_STATUS_OK);
         for (size_t n = 1; n < 20; n++) {
             char out[256] = "";
             assert_int_equal(run(&stop, cases[i].text, n, out), cases[i].ended);
@@ -73,6 +74,7 @@ static void test_limits(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces), cmocka_unit_test(test_limits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces),
+                                       cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * serve_client.h - a service of this build on 127.0.0.1 and a client that sends exactly the bytes it
- * is given. Every connection is closed after one answer unless a test says otherwise.
+ * serve_client.h - a service of this build on 127.0.0.1 and a client that sends exactly the bytes
+ * it is given. Every connection is closed after one answer unless a test says otherwise.
  */
 #ifndef SERVE_CLIENT_H
 #define SERVE_CLIENT_H
@@ -27,7 +27,7 @@ typedef struct service {
     char log[4096]; /* file with its standard error */
 } service;
 
-/* `newsreader serve --port 0 --threads 1` and more arguments, NULL-terminated; waits for "ready". */
+/* `newsreader serve --port 0 --threads 1` and more, NULL-terminated; waits for "ready". */
 static inline service serve_start(const char *log, const char *const *more) {
     char program[4096], line[256];
     const char *argv[32] = {program, "serve", "--port", "0", "--threads", "1"};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_jail.c - what a taken-over decoder could try, tried: each ends the process or is denied. And the
- * helper: good and bad pictures, a helper that is killed, a client that goes away.
+ * test_jail.c - what a taken-over decoder could try, tried: each ends the process or is denied. And
+ * the helper: good and bad pictures, a helper that is killed, a client that goes away.
  */
 #define _GNU_SOURCE
 #include "../engine/engine_fixture.h"

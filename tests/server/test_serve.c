@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_serve.c - the routes of the service with the bundled model: what they answer, that all ways of
- * asking give the same answer, that streams add up to it.
+ * test_serve.c - the routes of the service with the bundled model: what they answer, that all ways
+ * of asking give the same answer, that streams add up to it.
  */
 #include "serve_client.h"
 

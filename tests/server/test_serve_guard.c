@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_serve_guard.c - the service under those who mean it ill and under load: hostile requests, keys,
- * full queues, clients that leave, many at once, SIGTERM. With a small checkpoint of random weights.
+ * test_serve_guard.c - the service under those who mean it ill and under load: hostile requests,
+ * keys, full queues, clients that leave, many at once, SIGTERM. With a small checkpoint of random
+ * weights.
  */
 #include "serve_client.h"
 
@@ -288,7 +289,7 @@ static void test_full(void **state) {
     reply_free(&r);
 }
 
-/* Clients that leave in every phase: before an answer, after its first bytes, not reading at all. */
+/* Clients that leave in every phase: before an answer, after its first bytes, unread. */
 static void test_leavers(void **state) {
     json_t *body = chat_body(pages[1], "Tell me.", 400);
     (void)state;
