@@ -291,8 +291,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg) {
     http_conn *c = arg;
     (void)fd;
     (void)what;
+    static const char late[] = "{\"error\":{\"code\":408,\"message\":\"Request Timeout\"}}\n";
     if (c->state == CONN_HEAD)
         refuse_raw(c, 408);
+    else if (c->state == CONN_BODY)
+        http_reply(c->exchange, 408, "application/json", NULL, late, strlen(late));
     else
         conn_free(c);
 }
@@ -477,7 +480,7 @@ void http_stop_accepting(http *h) {
     h->stopping = true;
     for (http_conn *c = h->conns, *next; c; c = next) {
         next = c->next;
-        if (c->state == CONN_IDLE) conn_free(c);
+        if (c->state == CONN_IDLE || c->state == CONN_HEAD) conn_free(c);
     }
 }
 

@@ -122,7 +122,7 @@ static char *make_docs(const json_t *openapi) {
     json_t *schemas = json_object_get(json_object_get(openapi, "components"), "schemas");
     json_object_foreach(schemas, name, schema) {
         char *body = json_dumps(schema, JSON_INDENT(2));
-        fprintf(f, "<section id=\"%s\"><h2>%s</h2><pre>%s</pre></section>\n", name, name,
+        fprintf(f, "<details id=\"%s\"><summary>%s</summary><pre>%s</pre></details>\n", name, name,
                 body ? body : "");
         free(body);
     }

@@ -211,6 +211,8 @@ static void on_head(void *ctx, http_exchange *x) {
         server_error(x, 404, "not_found", "no such path; /docs lists them", 0);
     else if (!v->route)
         server_error(x, 405, "method_not_allowed", "no such method here", 0);
+    else if (!(flags & ROUTE_MODEL) && head->content_length > 0)
+        server_error(x, 413, "too_large", "no body is expected here", 0);
     else if (!(flags & ROUTE_MODEL))
         x->body_max = 0;
     else if (!head->has_length)

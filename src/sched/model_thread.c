@@ -224,17 +224,23 @@ static void add(nr_scheduler *s, batch *b, nr_slot *slot) {
     b->shares[b->n++] = (nr_share){&slot->sequence, n};
 }
 
-/* Answers first, in turns where the model gives fewer rows of logits than there are slots. */
+/* Answers first, in turns where the model gives fewer rows of logits than there are slots; one row
+ * is kept for a prompt that may come to its end. */
 static void gather(nr_scheduler *s, batch *b) {
     const nr_model_info *info = &s->config.kit.model->info;
-    int32_t n_slots = s->config.n_slots;
+    int32_t n_slots = s->config.n_slots, first = s->turn;
+    int32_t kept = info->logits_rows > 1 && oldest(s, NR_SLOT_READ, 0);
     nr_slot *slot;
-    *b = (batch){.rows_left = info->rows_max, .logits_left = info->logits_rows};
+    *b = (batch){.rows_left = info->rows_max, .logits_left = info->logits_rows - kept};
     for (int32_t k = 0; k < n_slots; k++) {
-        slot = &s->slots[(s->turn + k) % n_slots];
-        if (slot->phase == NR_SLOT_WRITE && !slot->rests) add(s, b, slot);
+        int32_t i_slot = (first + k) % n_slots;
+        slot = &s->slots[i_slot];
+        if (slot->phase != NR_SLOT_WRITE || slot->rests) continue;
+        int n = b->n;
+        add(s, b, slot);
+        if (b->n > n) s->turn = (i_slot + 1) % n_slots;
     }
-    s->turn = (s->turn + info->logits_rows) % n_slots;
+    b->logits_left += kept;
     while ((slot = oldest(s, NR_SLOT_READ, b->taken))) add(s, b, slot);
 }
 

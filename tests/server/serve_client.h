@@ -164,12 +164,9 @@ static inline json_t *reply_json(reply *r, int status) {
     return object;
 }
 
-/* "data:image/png;base64,..." of a file; free it. */
-static inline char *data_url(const char *path) {
+/* "data:image/png;base64,..."; free it. */
+static inline char *data_url_of(const unsigned char *b, size_t n) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    size_t n;
-    char *file = fixture_read_file(path, &n);
-    const unsigned char *b = (const unsigned char *)file;
     char *url = malloc(n / 3 * 4 + 64), *p = url + sprintf(url, "data:image/png;base64,");
     for (size_t i = 0; i < n; i += 3) {
         unsigned v = (unsigned)b[i] << 16 | (i + 1 < n ? (unsigned)b[i + 1] << 8 : 0) |
@@ -180,6 +177,12 @@ static inline char *data_url(const char *path) {
         *p++ = i + 2 < n ? digits[v & 63] : '=';
     }
     *p = '\0';
+    return url;
+}
+
+static inline char *data_url(const char *path) {
+    size_t n;
+    char *file = fixture_read_file(path, &n), *url = data_url_of((unsigned char *)file, n);
     free(file);
     return url;
 }

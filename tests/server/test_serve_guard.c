@@ -6,6 +6,7 @@
  */
 #include "serve_client.h"
 
+#include <png.h>
 #include <stdatomic.h>
 
 #define KEY "a-key-of-twenty-chars"
@@ -14,6 +15,11 @@
 static char model[4096], keys[4096], log_path[4096];
 static service running;
 static char *pages[3]; /* data: URLs */
+
+/* `make test-full` takes the larger number. */
+static int full(int small, int large) {
+    return getenv("NR_TEST_FULL") ? large : small;
+}
 
 static int set_up(void **state) {
     static const char *const paths[] = {
@@ -299,10 +305,10 @@ static void test_leavers(void **state) {
         request, "POST /v1/chat/completions HTTP/1.1\r\n" H JSON_TYPE "Content-Length: %zu\r\n\r\n",
         strlen(text));
     strcpy(request + head, text);
-    for (int i = 0; i < 24; i++) {
+    for (int i = 0; i < full(24, 600); i++) {
         int fd = client_connect(&running);
         client_send(fd, request, strlen(request));
-        if (i % 3 == 1) usleep((useconds_t)i * 1500);
+        if (i % 3 == 1) usleep((useconds_t)(i % 24) * 1500);
         if (i % 3 == 2) assert_true(recv(fd, c, sizeof c, 0) > 0);
         close(fd);
         if (i % 6 == 5) await_idle(&running, PLACES);
@@ -315,13 +321,30 @@ static void test_leavers(void **state) {
 
 /* ---- many at once --------------------------------------------------------------------------- */
 
-enum { N_KINDS = 12, N_THREADS = 8, N_ROUNDS = 6 };
-static char *golden[N_KINDS];
+enum { KINDS_MAX = 50, THREADS_MAX = 64 };
+static char *kind_pages[KINDS_MAX], *golden[KINDS_MAX]; /* data: URLs; answers alone */
+static int n_kinds, n_rounds;
+
+/* A picture of its own for every kind. */
+static char *make_page(int kind) {
+    enum { SIDE = 40 };
+    uint8_t rgb[SIDE * SIDE * 3], *png;
+    png_image image = {
+        .version = PNG_IMAGE_VERSION, .width = SIDE, .height = SIDE, .format = PNG_FORMAT_RGB};
+    png_alloc_size_t n = 0;
+    for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (uint8_t)(i * (size_t)(kind + 3) % 251);
+    assert_true(png_image_write_get_memory_size(image, n, 0, rgb, 0, NULL));
+    assert_non_null(png = malloc(n));
+    assert_true(png_image_write_to_memory(&image, png, &n, 0, rgb, 0, NULL));
+    char *url = data_url_of(png, n);
+    free(png);
+    return url;
+}
 
 static json_t *kind_body(int kind) {
     static const char *const questions[] = {"What is the headline?", "Who wrote it?", "Tell me.",
                                             "When?"};
-    json_t *body = chat_body(pages[kind % 3], questions[kind / 3], 20 + kind);
+    json_t *body = chat_body(kind_pages[kind], questions[kind % 4], 20 + kind % 12);
     if (kind % 2) json_object_set_new(body, "temperature", json_real(0.8));
     json_object_set_new(body, "seed", json_integer(kind));
     return body;
@@ -347,8 +370,8 @@ static atomic_int n_right;
 
 static void *run_client(void *arg) {
     int first = *(int *)arg;
-    for (int i = 0; i < N_ROUNDS; i++) {
-        int kind = (first * 5 + i * 7) % N_KINDS;
+    for (int i = 0; i < n_rounds; i++) {
+        int kind = (first * 5 + i * 7) % n_kinds;
         char *text = ask_kind(kind);
         if (strcmp(text, golden[kind]) != 0)
             fail_msg("kind %d: \"%s\", alone \"%s\"", kind, text, golden[kind]);
@@ -359,18 +382,27 @@ static void *run_client(void *arg) {
 }
 
 static void test_many_at_once(void **state) {
-    pthread_t threads[N_THREADS];
-    int first[N_THREADS];
+    pthread_t threads[THREADS_MAX];
+    int first[THREADS_MAX], n_threads = full(8, THREADS_MAX);
     (void)state;
-    for (int i = 0; i < N_KINDS; i++) golden[i] = ask_kind(i);
-    assert_true(strcmp(golden[0], golden[4]) != 0);
-    for (int i = 0; i < N_THREADS; i++) {
+    n_kinds = full(12, KINDS_MAX);
+    n_rounds = full(6, 80);
+    for (int i = 0; i < n_kinds; i++) {
+        kind_pages[i] = make_page(i);
+        golden[i] = ask_kind(i);
+        assert_true(i == 0 || strcmp(golden[i], golden[i - 1]) != 0);
+    }
+    for (int i = 0; i < n_threads; i++) {
         first[i] = i;
         assert_int_equal(pthread_create(&threads[i], NULL, run_client, &first[i]), 0);
     }
-    for (int i = 0; i < N_THREADS; i++) pthread_join(threads[i], NULL);
-    assert_int_equal(atomic_load(&n_right), N_THREADS * N_ROUNDS);
-    for (int i = 0; i < N_KINDS; i++) free(golden[i]);
+    for (int i = 0; i < n_threads; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&n_right), n_threads * n_rounds);
+    print_message("%d clients, %d answers, all as alone\n", n_threads, n_threads * n_rounds);
+    for (int i = 0; i < n_kinds; i++) {
+        free(golden[i]);
+        free(kind_pages[i]);
+    }
     await_idle(&running, PLACES);
 }
 
@@ -411,7 +443,7 @@ static void test_sigterm(void **state) {
     const char *more[] = {"--model", model, "--slots", "2", NULL};
     char path[4096];
     (void)state;
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < full(3, 50); round++) {
         service s = serve_start(fixture_path(path, "%s/log-term", temp), more);
         streamer all[4];
         for (int i = 0; i < 4; i++) {
@@ -420,7 +452,7 @@ static void test_sigterm(void **state) {
         }
         for (int i = 0; i < 4; i++)
             while (!atomic_load(&all[i].began)) usleep(1000);
-        usleep((useconds_t)round * 20000);
+        usleep((useconds_t)(round % 7) * 20000);
         assert_int_equal(serve_stop(&s), 0);
         for (int i = 0; i < 4; i++) {
             pthread_join(all[i].thread, NULL);
