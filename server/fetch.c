@@ -109,6 +109,7 @@ static void report_failure(helper_report *r, const fetch *f, CURLcode code) {
 /* One hop. True when *next is to be fetched instead (curl_free). */
 static bool hop(CURL *curl, const char *text, fetch *f, helper_report *r, char **next) {
     CURLU *url = curl_url();
+    *next = NULL;
     long status = 0;
     char *redirect = NULL;
     if (!url || curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK || !url_is_plain(url)) {
