@@ -130,6 +130,7 @@ $(OUT)/tests/ops/%: $(OUT)/tests/ops/%.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
 
 $(OUT)/tests/fuzz/fuzz_http: $(OUT)/server/http_parse.o
+$(OUT)/tests/fuzz/fuzz_form: $(OUT)/server/form.o $(OUT)/server/base64.o
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \
                           $(if $(filter-out fuzz,$(BUILD)),$(OUT)/tests/fuzz/replay_main.o) $(LIB)
 	$(call say,LINK,$@)$(CC) $(subst fuzzer-no-link,fuzzer,$(OPT)) $^ -o $@ $(LDLIBS_ALL)

@@ -4,6 +4,7 @@
  * A function that returns false or NULL has replied with what was wrong.
  */
 #define _GNU_SOURCE
+#include "base64.h"
 #include "server_internal.h"
 
 #include <math.h>
@@ -163,38 +164,14 @@ void input_all_fields(task *t) {
 
 /* ---- pictures ------------------------------------------------------------------------------- */
 
-static int base64_digit(char c) {
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
-}
-
 nr_status input_base64(const char *text, size_t n, uint8_t **out, size_t *out_n) {
-    while (n > 0 && text[n - 1] == '=') n--;
     uint8_t *bytes = malloc(n / 4 * 3 + 3);
-    size_t used = 0;
-    unsigned bits = 0;
-    int n_bits = 0;
     if (!bytes) return NR_STATUS_NO_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        int digit = base64_digit(text[i]);
-        if (digit < 0) {
-            free(bytes);
-            return NR_STATUS_FORMAT;
-        }
-        bits = (bits << 6 | (unsigned)digit) & 0xffffff;
-        n_bits += 6;
-        if (n_bits < 8) continue;
-        n_bits -= 8;
-        bytes[used++] = (uint8_t)(bits >> n_bits);
-    }
-    if (n_bits >= 6) { /* one digit too many or too few */
+    if (!base64_decode(text, n, bytes, out_n)) {
         free(bytes);
         return NR_STATUS_FORMAT;
     }
     *out = bytes;
-    *out_n = used;
     return NR_STATUS_OK;
 }
 

@@ -4,6 +4,7 @@
  * which answers in the shape its callers know.
  */
 #define _GNU_SOURCE
+#include "form.h"
 #include "server_internal.h"
 
 #include <stdio.h>
@@ -161,52 +162,31 @@ static bool copy_picture(http_exchange *x, task *t, const char *bytes, size_t n)
     return true;
 }
 
-/* One part of a form: its headers end at an empty line. */
-static bool read_part(http_exchange *x, task *t, const char *part, size_t n) {
-    const char *body = memmem(part, n, "\r\n\r\n", 4);
-    if (!body) return bad(x, "form: a part without an empty line behind its headers");
-    size_t head_n = (size_t)(body - part);
-    body += 4;
-    size_t body_n = n - head_n - 4;
-    if (memmem(part, head_n, "name=\"image\"", 12) || memmem(part, head_n, "name=\"file\"", 11))
+static bool take_part(http_exchange *x, task *t, const form_part *part) {
+    char list[512];
+    if (strcmp(part->name, "image") == 0 || strcmp(part->name, "file") == 0)
         return t->picture_bytes ? bad(x, "form: more than one picture")
-                                : copy_picture(x, t, body, body_n);
-    if (memmem(part, head_n, "name=\"prompt\"", 13))
-        return t->n_questions ? bad(x, "form: prompt and fields exclude each other")
-                              : input_set_prompt(x, t, body, body_n);
-    if (memmem(part, head_n, "name=\"fields\"", 13)) {
-        char list[512];
-        if (t->n_questions) return bad(x, "form: prompt and fields exclude each other");
-        if (body_n >= sizeof list) return bad(x, "form: fields too long");
-        memcpy(list, body, body_n);
-        list[body_n] = '\0';
-        return input_set_fields(x, t, list);
-    }
-    return bad(x, "form: parts are image, prompt and fields");
+                                : copy_picture(x, t, part->bytes, part->n);
+    bool prompt = strcmp(part->name, "prompt") == 0;
+    if (!prompt && strcmp(part->name, "fields") != 0)
+        return bad(x, "form: parts are image, prompt and fields");
+    if (t->n_questions > 0) return bad(x, "form: prompt and fields exclude each other");
+    if (prompt) return input_set_prompt(x, t, part->bytes, part->n);
+    if (part->n >= sizeof list) return bad(x, "form: fields too long");
+    memcpy(list, part->bytes, part->n);
+    list[part->n] = '\0';
+    return input_set_fields(x, t, list);
 }
 
 static bool read_form(http_exchange *x, task *t, const char *type) {
-    char boundary[80];
-    const char *at = strcasestr(type, "boundary="), *p = x->body;
-    const char *end = x->body + x->head.content_length;
-    size_t n = at ? strcspn(at + 9, "; ") : 0;
-    if (n < 1 || n > 72) return bad(x, "form: no boundary");
-    if (at[9] == '"' && n > 2) {
-        at++;
-        n -= 2;
-    }
-    snprintf(boundary, sizeof boundary, "\r\n--%.*s", (int)n, at + 9);
-    size_t mark = strlen(boundary);
-    if ((size_t)(end - p) < mark || memcmp(p, boundary + 2, mark - 2) != 0)
-        return bad(x, "form: does not begin with its boundary");
-    p += mark - 2;
-    while (end - p >= 2 && memcmp(p, "\r\n", 2) == 0) {
-        const char *next = memmem(p + 2, (size_t)(end - p - 2), boundary, mark);
-        if (!next) return bad(x, "form: cut off");
-        if (!read_part(x, t, p + 2, (size_t)(next - p - 2))) return false;
-        p = next + mark;
-    }
-    if (end - p < 2 || memcmp(p, "--", 2) != 0) return bad(x, "form: cut off");
+    form f;
+    form_part part;
+    int more;
+    if (!form_open(&f, type, x->body, (size_t)x->head.content_length))
+        return bad(x, "form: no boundary, or the body does not begin with it");
+    while ((more = form_next(&f, &part)) > 0)
+        if (!take_part(x, t, &part)) return false;
+    if (more < 0) return bad(x, "form: malformed or cut off");
     return t->picture_bytes ? true : bad(x, "form: no image");
 }
 
