@@ -180,6 +180,11 @@ void api_metrics(server *s, http_exchange *x) {
     put(f, "http_in_bytes_total", "counter", (double)s->counters.bytes_in);
     put(f, "http_out_bytes_total", "counter", (double)s->counters.bytes_out);
     put_model(f, s);
+    put(f, "fetch_seconds_total", "counter", s->counters.fetch_ms * 1e-3);
+    put(f, "decode_image_seconds_total", "counter", s->counters.decode_ms * 1e-3);
+    put(f, "queued_seconds_total", "counter", s->counters.queued_ms * 1e-3);
+    put(f, "prefill_seconds_total", "counter", s->counters.prefill_ms * 1e-3);
+    put(f, "generate_seconds_total", "counter", s->counters.generate_ms * 1e-3);
     put(f, "memory_planned_bytes", "gauge",
         (double)(plan.weights_bytes + plan.scratch_bytes + s->sched_bytes));
     put(f, "memory_resident_bytes", "gauge", (double)usage.resident_bytes);

@@ -102,6 +102,7 @@ typedef struct counters {
     uint64_t requests[6]; /* by first digit of the status */
     uint64_t refused_busy, gone, bytes_in, bytes_out;
     double request_ms_sum;
+    double fetch_ms, decode_ms, queued_ms, prefill_ms, generate_ms; /* of requests answered */
     uint64_t request_ms_bucket[8]; /* see api_status.c */
     uint64_t allocations_at_start;
 } counters;

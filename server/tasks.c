@@ -207,11 +207,18 @@ static void take_event(task *t, const nr_event *e) {
 }
 
 static void count_time(server *s, const task *t) {
-    double ms = 0;
+    counters *c = &s->counters;
+    double prefill_ms = 0, generate_ms = 0;
     for (int i = 0; i < t->n_questions; i++) {
-        const nr_session_stats *stats = &t->answers[i].stats;
-        ms += stats->prefill_ms + stats->decode_ms + (i == 0 ? stats->vision_ms : 0);
+        prefill_ms += t->answers[i].stats.prefill_ms;
+        generate_ms += t->answers[i].stats.decode_ms;
     }
+    c->fetch_ms += t->fetch_ms;
+    c->decode_ms += t->decode_ms;
+    c->queued_ms += t->queued_ms;
+    c->prefill_ms += prefill_ms;
+    c->generate_ms += generate_ms;
+    double ms = t->answers[0].stats.vision_ms + prefill_ms + generate_ms;
     s->request_ms += 0.2 * (ms - s->request_ms);
 }
 

@@ -66,6 +66,9 @@ static void test_status_routes(void **state) {
     r = client_get(&running, "/metrics");
     assert_int_equal(r.status, 200);
     assert_non_null(strstr(r.body, "\nnewsreader_slots 4\n"));
+    for (const char *line = r.body; *line; line = strchr(line, '\n') + 1)
+        assert_true(strncmp(line, "# TYPE newsreader_", 18) == 0 ||
+                    strncmp(line, "newsreader_", 11) == 0);
     reply_free(&r);
     r = client_get(&running, "/");
     assert_int_equal(r.status, 200);
