@@ -412,7 +412,7 @@ typedef struct streamer {
     const service *s;
     pthread_t thread;
     atomic_bool began;
-    bool done;
+    bool done, given_up;
 } streamer;
 
 static void *run_streamer(void *arg) {
@@ -431,6 +431,7 @@ static void *run_streamer(void *arg) {
     atomic_store(&t->began, true);
     reply r = client_receive(fd);
     t->done = strstr(r.bytes, "data: [DONE]") != NULL;
+    t->given_up = strstr(r.bytes, "\"shutting_down\"") != NULL;
     reply_free(&r);
     free(request);
     free(text);
@@ -460,6 +461,30 @@ static void test_sigterm(void **state) {
         }
         assert_int_equal(client_connect(&s), -1);
     }
+}
+
+/* No time to drain: every stream ends with an error that says so, or was complete; status 1. */
+static void test_gives_up(void **state) {
+    const char *more[] = {"--model", model, "--slots", "1", "--drain-seconds", "0", NULL};
+    char path[4096];
+    int n_given_up = 0;
+    (void)state;
+    service s = serve_start(fixture_path(path, "%s/log-give-up", temp), more);
+    streamer all[6];
+    for (int i = 0; i < 6; i++) {
+        all[i] = (streamer){.s = &s};
+        assert_int_equal(pthread_create(&all[i].thread, NULL, run_streamer, &all[i]), 0);
+    }
+    for (int i = 0; i < 6; i++)
+        while (!atomic_load(&all[i].began)) usleep(1000);
+    int code = serve_stop(&s);
+    for (int i = 0; i < 6; i++) {
+        pthread_join(all[i].thread, NULL);
+        if (all[i].done == all[i].given_up) fail_msg("stream %d: neither complete nor told", i);
+        n_given_up += all[i].given_up;
+    }
+    print_message("%d of 6 streams given up\n", n_given_up);
+    assert_int_equal(code, n_given_up > 0);
 }
 
 static void test_refuses_to_start(void **state) {
@@ -498,12 +523,17 @@ static void test_config_file(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_bad_bodies),
-        cmocka_unit_test(test_forms),      cmocka_unit_test(test_keep_alive),
-        cmocka_unit_test(test_keys),       cmocka_unit_test(test_full),
-        cmocka_unit_test(test_leavers),    cmocka_unit_test(test_many_at_once),
-        cmocka_unit_test(test_sigterm),    cmocka_unit_test(test_refuses_to_start),
-        cmocka_unit_test(test_config_file)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_hostile),
+                                       cmocka_unit_test(test_bad_bodies),
+                                       cmocka_unit_test(test_forms),
+                                       cmocka_unit_test(test_keep_alive),
+                                       cmocka_unit_test(test_keys),
+                                       cmocka_unit_test(test_full),
+                                       cmocka_unit_test(test_leavers),
+                                       cmocka_unit_test(test_many_at_once),
+                                       cmocka_unit_test(test_sigterm),
+                                       cmocka_unit_test(test_gives_up),
+                                       cmocka_unit_test(test_refuses_to_start),
+                                       cmocka_unit_test(test_config_file)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
