@@ -21,14 +21,12 @@ void nr_projector_carve_weights(nr_projector *m, nr_arena *a) {
 
 static nr_status load_one(const nr_projector *m, nr_loader *l, nr_wide_linear *w,
                           const char *prefix, const char *name, nr_error *err) {
-    char weight[NR_LOAD_NAME_MAX], bias[NR_LOAD_NAME_MAX];
-    nr_load_name(weight, "%s%s.weight", prefix, name);
-    nr_load_name(bias, "%s%s.bias", prefix, name);
-    nr_linear_source source = {.n_parts = 1,
-                               .weight = {weight},
-                               .bias = {m->bias ? bias : NULL},
-                               .rows = {w->high.n_out}};
-    return nr_wide_linear_load(l, w, &source, err);
+    return nr_modules_load_wide(l, w,
+                                &(nr_modules){.prefix = prefix,
+                                              .names = {name},
+                                              .rows = {w->high.n_out},
+                                              .has_bias = m->bias},
+                                err);
 }
 
 nr_status nr_projector_load(nr_projector *m, nr_loader *l, const char *prefix, nr_error *err) {

@@ -62,7 +62,7 @@ static nr_status configure_language(llava *m, const nr_json_at *top,
 }
 
 static nr_status configure_projector(llava *m, const nr_json_at *top, nr_error *err) {
-    m->projector = (nr_projector){.vision_hidden = m->vision.config.hidden,
+    m->projector = (nr_projector){.vision_hidden = m->vision.vit.config.hidden,
                                   .text_hidden = m->language.config.hidden,
                                   .rows_max = m->base.info.n_image_tokens,
                                   .bias = true,
@@ -74,26 +74,16 @@ static nr_status configure_projector(llava *m, const nr_json_at *top, nr_error *
 
 /* Second digits for whatever fits the allowance, the cheapest first. */
 static void choose_wide(llava *m) {
-    uint64_t left = NR_WIDE_BYTES_MAX, patches = nr_clip_patch_bytes(&m->vision.config);
+    uint64_t left = NR_WIDE_BYTES_MAX, patches = nr_vit_patch_bytes(&m->vision.vit.config);
     uint64_t bridge = nr_projector_bytes(&m->projector);
-    uint64_t blocks = nr_clip_block_bytes(&m->vision.config);
-    m->vision.wide_patches = patches <= left;
-    if (m->vision.wide_patches) left -= patches;
+    uint64_t blocks = nr_vit_block_bytes(&m->vision.vit.config);
+    m->vision.vit.wide_patches = patches <= left;
+    if (m->vision.vit.wide_patches) left -= patches;
     m->projector.wide = bridge <= left;
     if (m->projector.wide) left -= bridge;
-    m->vision.wide = blocks <= left;
-    if (m->vision.wide) left -= blocks;
+    m->vision.vit.wide = blocks <= left;
+    if (m->vision.vit.wide) left -= blocks;
     nr_llama_choose_embedding(&m->language, left);
-}
-
-static void fill_info(llava *m) {
-    nr_model_info *info = &m->base.info;
-    const nr_clip_config *v = &m->vision.config;
-    nr_llama_describe(&m->language, info);
-    info->op_rows_max = NR_MAX(info->op_rows_max, v->n_positions);
-    info->op_keys_max = NR_MAX(info->op_keys_max, v->n_positions);
-    info->op_n_in_max = NR_MAX(info->op_n_in_max, NR_MAX(v->hidden, v->ffn));
-    info->op_n_in_max = NR_MAX(info->op_n_in_max, 3 * (int64_t)v->patch * v->patch);
 }
 
 static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_options *options,
@@ -101,12 +91,13 @@ static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_
     nr_json_at top = config->config;
     nr_model_info *info = &m->base.info;
     NR_TRY(configure_vision(m, &top, options, err));
-    int32_t n_positions = m->vision.config.n_positions;
+    int32_t n_positions = m->vision.vit.config.n_positions;
     info->n_image_tokens = m->keep_class_token ? n_positions : n_positions - 1;
     NR_TRY(configure_language(m, &top, options, err));
     NR_TRY(configure_projector(m, &top, err));
     choose_wide(m);
-    fill_info(m);
+    nr_llama_describe(&m->language, info);
+    nr_vit_describe(&m->vision.vit, info);
     info->image_token_id = 32000;
     NR_TRY(nr_json_opt_i32(&top, "image_token_id", 0, info->vocab - 1, &info->image_token_id, err));
     NR_TRY(nr_json_opt_i32(&top, "image_token_index", 0, info->vocab - 1, &info->image_token_id,
@@ -114,7 +105,7 @@ static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_
     NR_FAIL_IF(info->image_token_id >= info->vocab, LIMIT,
                "%s: image token id %d, the vocabulary has %d entries", top.where,
                info->image_token_id, info->vocab);
-    int32_t side = m->vision.config.image_side;
+    int32_t side = m->vision.vit.config.image_side;
     return nr_preprocess_config(config, side, &info->preprocess, err);
 }
 
@@ -194,7 +185,7 @@ static void llava_encode_image(nr_model *model, nr_backend *be, const nr_cache *
                                const float *pixels, const nr_tap *tap) {
     llava *m = (llava *)model;
     const float *hidden = nr_clip_forward(&m->vision, be, pixels, tap, "model.vision_tower");
-    int64_t d = m->vision.config.hidden, n = m->base.info.n_image_tokens;
+    int64_t d = m->vision.vit.config.hidden, n = m->base.info.n_image_tokens;
     nr_projector_forward(&m->projector, be, cache->image_features,
                          hidden + (m->keep_class_token ? 0 : d), n);
     nr_tap_rows(tap, be, "model.multi_modal_projector", cache->image_features, n,
