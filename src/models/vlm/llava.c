@@ -63,11 +63,11 @@ static nr_status configure_language(llava *m, const nr_json_at *top,
 
 static nr_status configure_projector(llava *m, const nr_json_at *top, nr_error *err) {
     m->projector = (nr_projector){.vision_hidden = m->vision.vit.config.hidden,
-                                  .text_hidden = m->language.config.hidden,
+                                  .text_hidden = m->language.base.shape.hidden,
                                   .rows_max = m->base.info.n_image_tokens,
                                   .bias = true,
                                   .activation = NR_ACTIVATION_GELU,
-                                  .precision = m->language.precision};
+                                  .precision = m->language.base.precision};
     NR_TRY(nr_json_opt_bool(top, "multimodal_projector_bias", &m->projector.bias, err));
     return nr_activation_config(top, "projector_hidden_act", &m->projector.activation, err);
 }
@@ -83,7 +83,7 @@ static void choose_wide(llava *m) {
     if (m->projector.wide) left -= bridge;
     m->vision.vit.wide = blocks <= left;
     if (m->vision.vit.wide) left -= blocks;
-    nr_llama_choose_embedding(&m->language, left);
+    nr_decoder_choose_embedding(&m->language.base, left);
 }
 
 static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_options *options,
@@ -148,7 +148,7 @@ static nr_status llava_load(nr_model *model, nr_loader *l, nr_error *err) {
     NR_TRY(nr_load_prefix(l->weights, bridge, 2, "linear_1.weight", &prefix, err));
     NR_TRY(nr_projector_load(&m->projector, l, prefix, err));
     NR_TRY(nr_load_prefix(l->weights, language, 4, "embed_tokens.weight", &prefix, err));
-    if (!m->language.config.tied)
+    if (!m->language.base.shape.tied)
         NR_TRY(nr_load_prefix(l->weights, heads, 3, "weight", &head, err));
     nr_load_name(head_name, "%sweight", head);
     return nr_llama_load(&m->language, l, prefix, head_name, err);
@@ -177,7 +177,7 @@ static void llava_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *
                               nr_arena *device) {
     const llava *m = (const llava *)model;
     size_t n = (size_t)m->base.info.n_image_tokens * (size_t)m->base.info.hidden;
-    nr_llama_carve_cache(&m->language, cache, host, device);
+    nr_decoder_carve_cache(&m->language.base, cache, host, device);
     cache->image_features = nr_arena_take(device, n, sizeof(float));
 }
 
