@@ -23,7 +23,7 @@ typedef struct reader {
     nr_session *session;
     const cli_field *fields[FIELDS_MAX];
     int n_fields; /* 0: one prompt */
-    const char *prompt;
+    const char *prompt; /* "" asks some models for a caption */
     cli_answer answer;
     double decode_ms; /* of the current picture's file */
     int n_read;
@@ -55,7 +55,7 @@ static bool choose_questions(reader *r) {
     }
     if (o->fields) return parse_fields(r, o->fields);
     if (!o->prompt && bundled) return parse_fields(r, DEFAULT_FIELDS);
-    r->prompt = o->prompt ? o->prompt : DEFAULT_PROMPT;
+    r->prompt = o->prompt; /* NULL: read_all chooses by the model */
     return true;
 }
 
@@ -107,6 +107,13 @@ static nr_status read_prompt(reader *r, const char *file, const nr_picture *pict
     return NR_STATUS_OK;
 }
 
+/* A model that goes on with a text needs to be told that it is asked. */
+static const char *question_of(const reader *r, const cli_field *field, char *dst, size_t cap) {
+    if (!nr_engine_get_info(r->engine).captions) return field->question;
+    snprintf(dst, cap, "Question: %s Answer:", field->question);
+    return dst;
+}
+
 static bool is_none(const cli_answer *a) {
     return strcmp(a->text, "none") == 0;
 }
@@ -120,8 +127,10 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
     nr_status status = NR_STATUS_OK;
     for (int i = 0; i < r->n_fields; i++) {
         const cli_field *field = r->fields[i];
+        char framed[128];
+        const char *question = question_of(r, field, framed, sizeof framed);
         if (!o->json) printf("  %-9s ", field->name);
-        status = cli_ask(r->session, field->question, &o->generation, !o->json, &r->answer, err);
+        status = cli_ask(r->session, question, &o->generation, !o->json, &r->answer, err);
         if (!o->json) putchar('\n');
         if (status != NR_STATUS_OK) break;
         json_object_set_new(values, field->name,
@@ -160,6 +169,7 @@ static nr_status read_picture(reader *r, const char *file, nr_error *err) {
 
 static int read_all(reader *r) {
     int code = CLI_OK;
+    if (!r->prompt) r->prompt = nr_engine_get_info(r->engine).captions ? "" : DEFAULT_PROMPT;
     for (int i = 0; i < r->options->n_files && !cli_interrupted(); i++) {
         nr_error err = {0};
         r->n_read = i + 1;

@@ -79,6 +79,7 @@ typedef struct nr_engine_info {
     const char *prompt_template; /* which template is put around questions, and why */
     int n_threads;
     int32_t context_tokens, image_tokens, vocab_size;
+    bool captions;          /* an empty question gets a caption of the picture */
     double load_ms;
 } nr_engine_info;
 NR_API nr_engine_info nr_engine_get_info(const nr_engine *engine); /* strings live with engine */

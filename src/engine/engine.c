@@ -192,7 +192,8 @@ static void fill_info(nr_engine *e, const char *model_dir) {
                                .n_threads = e->be->n_threads,
                                .context_tokens = m->context,
                                .image_tokens = m->n_image_tokens,
-                               .vocab_size = m->vocab};
+                               .vocab_size = m->vocab,
+                               .captions = e->prompt.captions};
 }
 
 static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine_options *o,

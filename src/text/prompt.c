@@ -89,6 +89,7 @@ nr_status nr_prompt_choose(const char *chat_template, const char *model_type,
                                     .name = known_templates[i].name,
                                     .by_chat_template = true};
     }
+    choice.captions = choice.template == NR_PROMPT_BLIP2;
     *out = choice;
     return NR_STATUS_OK;
 }

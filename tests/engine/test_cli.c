@@ -167,6 +167,46 @@ static void test_fields(void **state) {
     drop(&o);
 }
 
+/* One reply of the BLIP-2 checkpoint; json_decref it. */
+static json_t *ask_blip2(const char *options) {
+    char args[4096];
+    snprintf(args, sizeof args, "read --model {t}/blip2 --json --ignore-stop --max-tokens 4 %s %s",
+             options, picture);
+    output o = run(args, NULL);
+    if (o.code != 0) fail_msg("%s: %s", args, o.err);
+    json_t *reply = json_loads(o.out, 0, NULL);
+    assert_non_null(reply);
+    drop(&o);
+    return reply;
+}
+
+static json_int_t prompt_tokens(const json_t *reply) {
+    return json_integer_value(json_object_get(json_object_get(reply, "tokens"), "prompt"));
+}
+
+/* Without a prompt a caption: the picture's rows and </s>; the picture squashed as its files say,
+ * padded on demand; fields are asked as questions. */
+static void test_blip2(void **state) {
+    char dir[4096];
+    (void)state;
+    fixture_make_checkpoint("blip2-tiny", fixture_path(dir, "%s/blip2", temp), "");
+    json_t *caption = ask_blip2(""), *empty = ask_blip2("--prompt ''");
+    json_t *padded = ask_blip2("--image-fit pad"), *asked = ask_blip2("--prompt 'Who?'");
+    json_t *framed = ask_blip2("--prompt 'Question: Who? Answer:'");
+    json_t *fields = ask_blip2("--fields headline,lead");
+    assert_int_equal(prompt_tokens(caption), 9);
+    assert_string_equal(json_string_value(json_object_get(caption, "image_fit")), "squash");
+    assert_true(json_equal(json_object_get(caption, "text"), json_object_get(empty, "text")));
+    assert_string_equal(json_string_value(json_object_get(padded, "image_fit")), "pad");
+    assert_true(prompt_tokens(asked) > 9);
+    assert_true(json_equal(json_object_get(asked, "text"), json_object_get(framed, "text")));
+    assert_int_equal(json_object_size(json_object_get(fields, "fields")), 2);
+    json_t *const all[] = {caption, empty, padded, asked, framed, fields};
+    for (size_t i = 0; i < NR_COUNT(all); i++) json_decref(all[i]);
+    expect("plan --model {t}/blip2", 0, "");
+    expect("bench --model {t}/blip2 --tokens 3", 0, "");
+}
+
 static void test_tools(void **state) {
     char args[4096];
     (void)state;
@@ -215,6 +255,7 @@ int main(void) {
                                        cmocka_unit_test(test_read_text),
                                        cmocka_unit_test(test_read_json),
                                        cmocka_unit_test(test_fields),
+                                       cmocka_unit_test(test_blip2),
                                        cmocka_unit_test(test_tools),
                                        cmocka_unit_test(test_tokenize)};
     return cmocka_run_group_tests(tests, set_up, fixture_remove_temp);

@@ -155,9 +155,10 @@ static void test_choose_by_type(void **state) {
     nr_prompt_choice c;
     expect_ok(nr_prompt_choose(NULL, "blip-2", &c, &err), &err);
     assert_int_equal(c.template, NR_PROMPT_BLIP2);
+    assert_true(c.captions);
     assert_false(c.has_unknown_chat_template);
     expect_ok(nr_prompt_choose("{{ messages }}", "llama", &c, &err), &err);
-    assert_true(c.template == NR_PROMPT_PLAIN && c.has_unknown_chat_template);
+    assert_true(c.template == NR_PROMPT_PLAIN && c.has_unknown_chat_template && !c.captions);
     assert_int_equal(nr_prompt_choose(NULL, "qwen2_vl", &c, &err), NR_STATUS_UNSUPPORTED);
     assert_non_null(strstr(err.message, "qwen2_vl"));
 }
