@@ -71,6 +71,12 @@ static void test_round_trip_odd(void **state) {
     check_round_trip("odd", "--dtype bf16 --names new");
 }
 
+static void test_round_trip_blip2(void **state) {
+    (void)state;
+    check_round_trip("blip2-tiny", "--shard-bytes 300000");
+    check_round_trip("blip2-odd", "--dtype bf16 --names new");
+}
+
 static int count_entries(const char *dir) {
     DIR *d = opendir(dir);
     int n = 0;
@@ -139,6 +145,7 @@ static void test_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip_tiny), cmocka_unit_test(test_round_trip_odd),
+        cmocka_unit_test(test_round_trip_blip2),
         cmocka_unit_test(test_nothing_left_when_given_up),
         cmocka_unit_test(test_nothing_left_when_disk_is_full), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, fixture_make_temp, fixture_remove_temp);
