@@ -27,29 +27,36 @@ uint64_t nr_qformer_projection_bytes(const nr_qformer_config *c) {
     return (uint64_t)c->text_hidden * (uint64_t)c->hidden;
 }
 
+static uint64_t n_cross(const nr_qformer_config *c) {
+    return ((uint64_t)c->n_layers + (uint64_t)c->cross_every - 1) / (uint64_t)c->cross_every;
+}
+
+uint64_t nr_qformer_out_bytes(const nr_qformer_config *c) {
+    return ((uint64_t)c->n_layers + n_cross(c)) * (uint64_t)c->hidden * (uint64_t)c->hidden;
+}
+
 uint64_t nr_qformer_layer_bytes(const nr_qformer_config *c) {
-    uint64_t d = (uint64_t)c->hidden, n = (uint64_t)c->n_layers;
-    uint64_t n_cross = (n + (uint64_t)c->cross_every - 1) / (uint64_t)c->cross_every;
-    uint64_t self = 4 * d * d, cross = 2 * d * (d + (uint64_t)c->vision_hidden);
-    return n * (self + 2 * d * (uint64_t)c->ffn) + n_cross * cross;
+    uint64_t d = (uint64_t)c->hidden;
+    uint64_t self = 3 * d * d, cross = d * (d + 2 * (uint64_t)c->vision_hidden);
+    return (uint64_t)c->n_layers * (self + 2 * d * (uint64_t)c->ffn) + n_cross(c) * cross;
 }
 
 static void carve_linear(const nr_qformer *m, nr_wide_linear *w, nr_arena *a, int32_t n_out,
-                         int32_t n_in, bool gamma_fed) {
+                         int32_t n_in, bool gamma_fed, bool wide) {
     nr_wide_linear_carve(w, a, &(nr_wide_spec){.dtype = m->precision,
                                                .n_out = n_out,
                                                .n_in = n_in,
                                                .has_bias = true,
                                                .gamma_fed = gamma_fed,
-                                               .wide = m->wide});
+                                               .wide = wide});
 }
 
 static void carve_attention(const nr_qformer *m, nr_qformer_attention *at, nr_arena *a,
                             int32_t n_in) {
     int32_t d = m->config.hidden;
-    carve_linear(m, &at->query, a, d, d, true);
-    carve_linear(m, &at->kv, a, 2 * d, n_in, true);
-    carve_linear(m, &at->out, a, d, d, false);
+    carve_linear(m, &at->query, a, d, d, true, m->wide);
+    carve_linear(m, &at->kv, a, 2 * d, n_in, true, m->wide);
+    carve_linear(m, &at->out, a, d, d, false, m->wide_out);
     nr_norm_carve(&at->norm, a, d);
 }
 
@@ -61,16 +68,11 @@ void nr_qformer_carve_weights(nr_qformer *m, nr_arena *a) {
         nr_qformer_layer *layer = &m->layers[i];
         carve_attention(m, &layer->self, a, c->hidden);
         if (has_cross(c, i)) carve_attention(m, &layer->cross, a, c->vision_hidden);
-        carve_linear(m, &layer->fc1, a, c->ffn, c->hidden, true);
-        carve_linear(m, &layer->fc2, a, c->hidden, c->ffn, false);
+        carve_linear(m, &layer->fc1, a, c->ffn, c->hidden, true, m->wide);
+        carve_linear(m, &layer->fc2, a, c->hidden, c->ffn, false, m->wide);
         nr_norm_carve(&layer->norm, a, c->hidden);
     }
-    nr_wide_linear_carve(&m->projection, a, &(nr_wide_spec){.dtype = m->precision,
-                                                            .n_out = c->text_hidden,
-                                                            .n_in = c->hidden,
-                                                            .has_bias = true,
-                                                            .gamma_fed = true,
-                                                            .wide = m->wide_projection});
+    carve_linear(m, &m->projection, a, c->text_hidden, c->hidden, true, m->wide_projection);
 }
 
 static float *take(nr_arena *a, int64_t rows, int64_t cols) {
@@ -94,7 +96,7 @@ void nr_qformer_carve_scratch(nr_qformer *m, nr_arena *a) {
     m->kv.k = take(a, c->n_heads * cap, head_dim);
     m->kv.v = take(a, c->n_heads * cap, v_dim);
     m->r = NULL;
-    if (m->wide || m->wide_projection) m->r = take(a, keys_max(c), n_in_max(c));
+    if (m->wide || m->wide_out || m->wide_projection) m->r = take(a, keys_max(c), n_in_max(c));
 }
 
 static void project(nr_qformer *m, nr_backend *be, float *y, const float *x, int64_t rows,

@@ -45,6 +45,7 @@ typedef struct nr_qformer {
     nr_qformer_config config;
     nr_dtype precision;
     bool wide;                /* linears of the layers have two digits, where INT8 */
+    bool wide_out;            /* those behind attention have */
     bool wide_projection;     /* language_projection has */
     float *queries;           /* [n_queries, hidden] query_tokens */
     nr_norm norm;             /* [hidden] qformer.layernorm, over the queries */
@@ -65,8 +66,9 @@ nr_status nr_qformer_configure(nr_qformer *m, const nr_json_at *qformer_config, 
 void nr_qformer_release(nr_qformer *m); /* host arrays */
 /* Largest shapes its ops are called with. */
 void nr_qformer_describe(const nr_qformer *m, nr_model_info *info);
-/* Bytes of a second digit of the projection, and of all layers. */
+/* Bytes of a second digit of the projection, of the linears behind attention, of all others. */
 uint64_t nr_qformer_projection_bytes(const nr_qformer_config *c);
+uint64_t nr_qformer_out_bytes(const nr_qformer_config *c);
 uint64_t nr_qformer_layer_bytes(const nr_qformer_config *c);
 
 void nr_qformer_carve_weights(nr_qformer *m, nr_arena *a);

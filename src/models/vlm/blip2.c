@@ -68,6 +68,7 @@ static void choose_wide(blip2 *m) {
         bool *wide;
     } parts[] = {{nr_vit_patch_bytes(&m->vision.vit.config), &m->vision.vit.wide_patches},
                  {nr_qformer_projection_bytes(&m->bridge.config), &m->bridge.wide_projection},
+                 {nr_qformer_out_bytes(&m->bridge.config), &m->bridge.wide_out},
                  {nr_qformer_layer_bytes(&m->bridge.config), &m->bridge.wide},
                  {nr_vit_block_bytes(&m->vision.vit.config), &m->vision.vit.wide}};
     uint64_t left = NR_WIDE_BYTES_MAX;
