@@ -22,7 +22,7 @@ typedef struct reader {
     nr_engine *engine;
     nr_session *session;
     const cli_field *fields[FIELDS_MAX];
-    int n_fields; /* 0: one prompt */
+    int n_fields;       /* 0: one prompt */
     const char *prompt; /* "" asks some models for a caption */
     cli_answer answer;
     double decode_ms; /* of the current picture's file */

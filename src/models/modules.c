@@ -10,8 +10,7 @@ typedef struct tensor_names {
 static nr_linear_source source_of(const nr_modules *m, tensor_names *names) {
     nr_linear_source source = {.gamma = m->gamma};
     for (int i = 0; i < 3 && m->names[i]; i++) {
-        source.weight[i] =
-            nr_load_name(names->weight[i], "%s%s.weight", m->prefix, m->names[i]);
+        source.weight[i] = nr_load_name(names->weight[i], "%s%s.weight", m->prefix, m->names[i]);
         nr_load_name(names->bias[i], "%s%s.bias", m->prefix, m->names[i]);
         source.bias[i] = m->has_bias ? names->bias[i] : NULL;
         source.rows[i] = m->rows[i];

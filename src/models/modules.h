@@ -15,7 +15,7 @@ typedef struct nr_modules {
     const char *names[3]; /* NULL behind the last */
     int32_t rows[3];      /* output rows of each */
     bool has_bias;
-    const float *gamma;   /* host [n_in]: weight of the norm that feeds them, or NULL */
+    const float *gamma; /* host [n_in]: weight of the norm that feeds them, or NULL */
 } nr_modules;
 
 /* Errors: as nr_load_linear. */

@@ -204,14 +204,13 @@ static void test_sessions_are_apart(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_int8_greedy, use_llava),
-        cmocka_unit_test_setup(test_int8_sampled, use_llava),
-        cmocka_unit_test_setup(test_f32_greedy, use_llava),
-        cmocka_unit_test_setup(test_cache_reuse, use_llava),
-        cmocka_unit_test_setup(test_sessions_are_apart, use_llava),
-        cmocka_unit_test_setup(test_int8_greedy, use_blip2),
-        cmocka_unit_test_setup(test_cache_reuse, use_blip2),
-        cmocka_unit_test_setup(test_sessions_are_apart, use_blip2)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup(test_int8_greedy, use_llava),
+                                       cmocka_unit_test_setup(test_int8_sampled, use_llava),
+                                       cmocka_unit_test_setup(test_f32_greedy, use_llava),
+                                       cmocka_unit_test_setup(test_cache_reuse, use_llava),
+                                       cmocka_unit_test_setup(test_sessions_are_apart, use_llava),
+                                       cmocka_unit_test_setup(test_int8_greedy, use_blip2),
+                                       cmocka_unit_test_setup(test_cache_reuse, use_blip2),
+                                       cmocka_unit_test_setup(test_sessions_are_apart, use_blip2)};
     return cmocka_run_group_tests(tests, make_checkpoints, fixture_remove_temp);
 }

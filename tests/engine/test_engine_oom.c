@@ -125,9 +125,8 @@ static void test_quantize(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_read_each),
-                                       cmocka_unit_test(test_read_from_then_on),
-                                       cmocka_unit_test(test_quantize),
-                                       cmocka_unit_test(test_blip2)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_read_each), cmocka_unit_test(test_read_from_then_on),
+        cmocka_unit_test(test_quantize), cmocka_unit_test(test_blip2)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -94,7 +94,8 @@ static void compare_stages(const tensors *ours, const tensors *theirs, const cha
         float *a = read_tensor(ours, have), *b = read_tensor(theirs, want);
         double error = fixture_relative_error(a, b, want->n_elements);
         worst = NR_MAX(worst, error);
-        if (strcmp(want->name, "pixel_values") == 0) assert_memory_equal(a, b, want->bytes);
+        if (strcmp(want->name, "pixel_values") == 0)
+            assert_memory_equal(a, b, want->bytes);
         else if (!(error <= TOL_F32_STAGE))
             fail_msg("%s %s: relative error %g, at most %g", name, want->name, error,
                      TOL_F32_STAGE);
@@ -250,11 +251,14 @@ static void test_blip2_odd_shapes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tiny), cmocka_unit_test(test_odd_shapes),
-        cmocka_unit_test(test_bf16_shards_gqa), cmocka_unit_test(test_llava_f32),
-        cmocka_unit_test(test_llava_int8), cmocka_unit_test(test_blip2_bf16_shards),
-        cmocka_unit_test(test_blip2_odd_shapes), cmocka_unit_test(test_blip2_f32),
-        cmocka_unit_test(test_blip2_int8)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiny),
+                                       cmocka_unit_test(test_odd_shapes),
+                                       cmocka_unit_test(test_bf16_shards_gqa),
+                                       cmocka_unit_test(test_llava_f32),
+                                       cmocka_unit_test(test_llava_int8),
+                                       cmocka_unit_test(test_blip2_bf16_shards),
+                                       cmocka_unit_test(test_blip2_odd_shapes),
+                                       cmocka_unit_test(test_blip2_f32),
+                                       cmocka_unit_test(test_blip2_int8)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,10 +143,11 @@ static void test_refusals(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip_tiny), cmocka_unit_test(test_round_trip_odd),
-        cmocka_unit_test(test_round_trip_blip2),
-        cmocka_unit_test(test_nothing_left_when_given_up),
-        cmocka_unit_test(test_nothing_left_when_disk_is_full), cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip_tiny),
+                                       cmocka_unit_test(test_round_trip_odd),
+                                       cmocka_unit_test(test_round_trip_blip2),
+                                       cmocka_unit_test(test_nothing_left_when_given_up),
+                                       cmocka_unit_test(test_nothing_left_when_disk_is_full),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, fixture_make_temp, fixture_remove_temp);
 }

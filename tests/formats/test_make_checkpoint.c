@@ -334,8 +334,8 @@ static void lists_the_published_llava(void **state) {
 /* All but the head, which is the table again. */
 static void lists_the_published_blip2(void **state) {
     (void)state;
-    json_t *tensors = read_json(shared_or_skip("data/model-configs/blip2-opt-2.7b"),
-                                "tensors.json");
+    json_t *tensors =
+        read_json(shared_or_skip("data/model-configs/blip2-opt-2.7b"), "tensors.json");
     json_t *shapes = json_object_get(tensors, "tensors");
     assert_int_equal(json_object_del(shapes, "language_model.lm_head.weight"), 0);
     assert_int_equal(check_list("blip2-opt-2.7b", shapes, NULL), 1247);
@@ -366,9 +366,10 @@ static void check_subset(const char *where, const json_t *ours, const json_t *pu
 /* The settings of a preset with widths made small, against the published files. */
 static void check_configs(const char *folder, const char *thin, const char *const *files) {
     /* the origin of the files, and the widths */
-    static const char *const not_compared[] = {
-        "_name_or_path", "transformers_version", "_from_model_config", "hidden_size",
-        "intermediate_size", "ffn_dim", "word_embed_proj_dim", NULL};
+    static const char *const not_compared[] = {"_name_or_path",       "transformers_version",
+                                               "_from_model_config",  "hidden_size",
+                                               "intermediate_size",   "ffn_dim",
+                                               "word_embed_proj_dim", NULL};
     scratch s;
     scratch_make(&s);
     make(&s, "thin", thin);

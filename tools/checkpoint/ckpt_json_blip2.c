@@ -20,28 +20,26 @@ static json_t *text_config(const ckpt_spec *spec) {
 }
 
 static json_t *vision_config(const ckpt_spec *spec) {
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:b, s:f, s:f, s:f}",
-                     "model_type", "blip_2_vision_model", "hidden_size",
-                     (int)spec->vision.hidden_size, "intermediate_size",
-                     (int)spec->vision.intermediate_size, "num_hidden_layers",
-                     (int)spec->vision.num_hidden_layers, "num_attention_heads",
-                     (int)spec->vision.num_attention_heads, "image_size",
-                     (int)spec->vision.image_size, "patch_size", (int)spec->vision.patch_size,
-                     "num_channels", 3, "projection_dim", 512, "hidden_act", "gelu",
-                     "layer_norm_eps", 1e-6, "qkv_bias", 1, "dropout", 0.0, "attention_dropout",
-                     0.0, "initializer_factor", 1.0);
+    return json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:b, s:f, s:f, s:f}", "model_type",
+        "blip_2_vision_model", "hidden_size", (int)spec->vision.hidden_size, "intermediate_size",
+        (int)spec->vision.intermediate_size, "num_hidden_layers",
+        (int)spec->vision.num_hidden_layers, "num_attention_heads",
+        (int)spec->vision.num_attention_heads, "image_size", (int)spec->vision.image_size,
+        "patch_size", (int)spec->vision.patch_size, "num_channels", 3, "projection_dim", 512,
+        "hidden_act", "gelu", "layer_norm_eps", 1e-6, "qkv_bias", 1, "dropout", 0.0,
+        "attention_dropout", 0.0, "initializer_factor", 1.0);
 }
 
 static json_t *qformer_config(const ckpt_spec *spec) {
-    return json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:b, s:i, s:n}", "model_type",
-        "blip_2_qformer", "hidden_size", (int)spec->qformer.hidden_size, "intermediate_size",
-        (int)spec->qformer.intermediate_size, "num_hidden_layers",
-        (int)spec->qformer.num_hidden_layers, "num_attention_heads",
-        (int)spec->qformer.num_attention_heads, "cross_attention_frequency",
-        (int)spec->qformer.cross_attention_frequency, "encoder_hidden_size",
-        (int)spec->vision.hidden_size, "hidden_act", "gelu", "layer_norm_eps", 1e-12,
-        "use_qformer_text_input", 0, "vocab_size", 30522, "classifier_dropout");
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:b, s:i, s:n}", "model_type",
+                     "blip_2_qformer", "hidden_size", (int)spec->qformer.hidden_size,
+                     "intermediate_size", (int)spec->qformer.intermediate_size, "num_hidden_layers",
+                     (int)spec->qformer.num_hidden_layers, "num_attention_heads",
+                     (int)spec->qformer.num_attention_heads, "cross_attention_frequency",
+                     (int)spec->qformer.cross_attention_frequency, "encoder_hidden_size",
+                     (int)spec->vision.hidden_size, "hidden_act", "gelu", "layer_norm_eps", 1e-12,
+                     "use_qformer_text_input", 0, "vocab_size", 30522, "classifier_dropout");
 }
 
 static json_t *config(const ckpt_spec *spec) {

@@ -31,14 +31,15 @@ static json_t *vision_config(const ckpt_spec *spec) {
 
 static json_t *config(const ckpt_spec *spec) {
     int grid = spec->vision.image_size / spec->vision.patch_size;
-    return json_pack(
-        "{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:s, s:i, s:s, s:b, s:o, s:o}", "architectures",
-        "LlavaForConditionalGeneration", "model_type", "llava", "torch_dtype",
-        ckpt_dtype_word(spec->dtype), "image_token_index", (int)spec->n_base_tokens, "image_seq_length",
-        grid * grid, "ignore_index", -100, "pad_token_id", (int)spec->n_base_tokens + 1,
-        "multimodal_projector_bias", 1, "projector_hidden_act", "gelu", "vision_feature_layer", -2,
-        "vision_feature_select_strategy", "default", "tie_word_embeddings", 0, "text_config",
-        text_config(spec), "vision_config", vision_config(spec));
+    return json_pack("{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:s, s:i, s:s, s:b, s:o, s:o}",
+                     "architectures", "LlavaForConditionalGeneration", "model_type", "llava",
+                     "torch_dtype", ckpt_dtype_word(spec->dtype), "image_token_index",
+                     (int)spec->n_base_tokens, "image_seq_length", grid * grid, "ignore_index",
+                     -100, "pad_token_id", (int)spec->n_base_tokens + 1,
+                     "multimodal_projector_bias", 1, "projector_hidden_act", "gelu",
+                     "vision_feature_layer", -2, "vision_feature_select_strategy", "default",
+                     "tie_word_embeddings", 0, "text_config", text_config(spec), "vision_config",
+                     vision_config(spec));
 }
 
 static json_t *generation_config(const ckpt_spec *spec) {

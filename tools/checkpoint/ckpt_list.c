@@ -14,8 +14,10 @@
 #include <string.h>
 
 void ckpt_shard_name(char *dst, size_t cap, int i_shard, int n_shards) {
-    if (n_shards == 1) snprintf(dst, cap, "model.safetensors");
-    else snprintf(dst, cap, "model-%05d-of-%05d.safetensors", i_shard + 1, n_shards);
+    if (n_shards == 1)
+        snprintf(dst, cap, "model.safetensors");
+    else
+        snprintf(dst, cap, "model-%05d-of-%05d.safetensors", i_shard + 1, n_shards);
 }
 
 void ckpt_add(ckpt_list *list, ckpt_kind kind, const char *prefix, const char *suffix, int64_t d0,

@@ -11,7 +11,7 @@ static void add_vision(ckpt_list *list, const ckpt_spec *spec) {
              3 * side * side);
     ckpt_reshape(list, 4, (int64_t[]){width, 3, side, side}); /* stored as a convolution */
     ckpt_add(list, CKPT_EMBEDDING, prefix, "embeddings.position_embedding.weight", grid * grid + 1,
-        width);
+             width);
     ckpt_add_layer_norm(list, prefix, "pre_layrnorm", width);
     for (int i = 0; i < spec->vision.num_hidden_layers; i++) {
         char layer[128];

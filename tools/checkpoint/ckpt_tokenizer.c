@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SPACE "\xe2\x96\x81" /* U+2581, which stands for a space in LLaMA's tokens */
+#define SPACE "\xe2\x96\x81"  /* U+2581, which stands for a space in LLaMA's tokens */
 #define BYTE_SPACE "\xc4\xa0" /* U+0120, which does in byte-level ones */
 #define BYTE_BREAK "\xc4\x8a" /* U+010A, a line break there */
 
@@ -38,7 +38,7 @@ static const char *const characters[] = {
 };
 
 /* What OPT-style vocabularies have besides. */
-static const char *const opt_words[] = {"Question", "_Question", "Answer", "_Answer",
+static const char *const opt_words[] = {"Question", "_Question", "Answer",  "_Answer",
                                         "_photo",   "_shows",    "_a_photo"};
 
 typedef struct tables {
@@ -169,13 +169,13 @@ static json_t *byte_document(const ckpt_spec *spec, const tables *t) {
                               added_token(spec->n_base_tokens, "<image>"));
     json_t *splitter = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
                                  "trim_offsets", 1, "use_regex", 1);
-    json_t *processor = json_pack(
-        "{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}],"
-        " s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}], s:{s:{s:s, s:[i], s:[s]}}}",
-        "type", "TemplateProcessing", "single", "SpecialToken", "id", "</s>", "type_id", 0,
-        "Sequence", "id", "A", "type_id", 0, "pair", "SpecialToken", "id", "</s>", "type_id", 0,
-        "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 0, "special_tokens",
-        "</s>", "id", "</s>", "ids", 2, "tokens", "</s>");
+    json_t *processor =
+        json_pack("{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}],"
+                  " s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}], s:{s:{s:s, s:[i], s:[s]}}}",
+                  "type", "TemplateProcessing", "single", "SpecialToken", "id", "</s>", "type_id",
+                  0, "Sequence", "id", "A", "type_id", 0, "pair", "SpecialToken", "id", "</s>",
+                  "type_id", 0, "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B",
+                  "type_id", 0, "special_tokens", "</s>", "id", "</s>", "ids", 2, "tokens", "</s>");
     json_t *decoder = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1,
                                 "trim_offsets", 1, "use_regex", 1);
     json_t *model =
@@ -210,8 +210,10 @@ nr_status ckpt_tokenizer_make(const ckpt_spec *spec, json_t **out, nr_error *err
     bool opt = spec->family == CKPT_BLIP2;
     tables t = {.vocab = json_object(), .merges = json_array(), .n_max = spec->n_base_tokens};
     t.failed = !t.vocab || !t.merges;
-    if (opt) fill_opt(&t, spec->stop_id);
-    else fill_llama(&t);
+    if (opt)
+        fill_opt(&t, spec->stop_id);
+    else
+        fill_llama(&t);
     json_t *root = t.failed ? NULL : (opt ? byte_document : document)(spec, &t);
     json_decref(t.vocab);
     json_decref(t.merges);

@@ -43,12 +43,13 @@ uint64_t nr_qformer_layer_bytes(const nr_qformer_config *c) {
 
 static void carve_linear(const nr_qformer *m, nr_wide_linear *w, nr_arena *a, int32_t n_out,
                          int32_t n_in, bool gamma_fed, bool wide) {
-    nr_wide_linear_carve(w, a, &(nr_wide_spec){.dtype = m->precision,
-                                               .n_out = n_out,
-                                               .n_in = n_in,
-                                               .has_bias = true,
-                                               .gamma_fed = gamma_fed,
-                                               .wide = wide});
+    nr_wide_linear_carve(w, a,
+                         &(nr_wide_spec){.dtype = m->precision,
+                                         .n_out = n_out,
+                                         .n_in = n_in,
+                                         .has_bias = true,
+                                         .gamma_fed = gamma_fed,
+                                         .wide = wide});
 }
 
 static void carve_attention(const nr_qformer *m, nr_qformer_attention *at, nr_arena *a,
@@ -89,10 +90,8 @@ void nr_qformer_carve_scratch(nr_qformer *m, nr_arena *a) {
     m->h = take(a, c->n_queries, c->hidden);
     m->kv_rows = take(a, keys_max(c), 2 * (int64_t)c->hidden);
     m->ffn_rows = take(a, c->n_queries, c->ffn);
-    m->kv = (nr_kv){.dtype = NR_DTYPE_F32,
-                    .n_kv_heads = c->n_heads,
-                    .head_dim = head_dim,
-                    .cap = (int32_t)cap};
+    m->kv = (nr_kv){
+        .dtype = NR_DTYPE_F32, .n_kv_heads = c->n_heads, .head_dim = head_dim, .cap = (int32_t)cap};
     m->kv.k = take(a, c->n_heads * cap, head_dim);
     m->kv.v = take(a, c->n_heads * cap, v_dim);
     m->r = NULL;

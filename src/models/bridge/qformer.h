@@ -21,7 +21,7 @@
 
 typedef struct nr_qformer_config {
     int32_t hidden, ffn, n_layers, n_heads, n_queries;
-    int32_t cross_every; /* layers 0, n, 2n, ... have cross-attention */
+    int32_t cross_every;                          /* layers 0, n, 2n, ... have cross-attention */
     int32_t n_vision, vision_hidden, text_hidden; /* rows and widths on both sides */
     float layer_norm_eps;
     nr_activation activation;
@@ -29,10 +29,10 @@ typedef struct nr_qformer_config {
 
 /* Attention of the queries to themselves or to the vision rows. */
 typedef struct nr_qformer_attention {
-    nr_wide_linear query;  /* [hidden, hidden] */
-    nr_wide_linear kv;     /* [2 hidden, hidden or vision_hidden] key, value */
-    nr_wide_linear out;    /* [hidden, hidden] output.dense */
-    nr_norm norm;          /* [hidden] output.LayerNorm */
+    nr_wide_linear query; /* [hidden, hidden] */
+    nr_wide_linear kv;    /* [2 hidden, hidden or vision_hidden] key, value */
+    nr_wide_linear out;   /* [hidden, hidden] output.dense */
+    nr_norm norm;         /* [hidden] output.LayerNorm */
 } nr_qformer_attention;
 
 typedef struct nr_qformer_layer {
@@ -44,19 +44,19 @@ typedef struct nr_qformer_layer {
 typedef struct nr_qformer {
     nr_qformer_config config;
     nr_dtype precision;
-    bool wide;                /* linears of the layers have two digits, where INT8 */
-    bool wide_out;            /* those behind attention have */
-    bool wide_projection;     /* language_projection has */
-    float *queries;           /* [n_queries, hidden] query_tokens */
-    nr_norm norm;             /* [hidden] qformer.layernorm, over the queries */
-    nr_qformer_layer *layers; /* owns, host [n_layers] */
+    bool wide;                 /* linears of the layers have two digits, where INT8 */
+    bool wide_out;             /* those behind attention have */
+    bool wide_projection;      /* language_projection has */
+    float *queries;            /* [n_queries, hidden] query_tokens */
+    nr_norm norm;              /* [hidden] qformer.layernorm, over the queries */
+    nr_qformer_layer *layers;  /* owns, host [n_layers] */
     nr_wide_linear projection; /* [text_hidden, hidden] */
     /* scratch, f32 */
-    float *x, *q, *h;         /* [n_queries, hidden] */
-    float *kv_rows;           /* [larger of n_queries and n_vision, 2 hidden] */
-    float *ffn_rows;          /* [n_queries, ffn] */
-    float *r;                 /* second digit of activations, or NULL */
-    nr_kv kv;                 /* keys and values of the current attention */
+    float *x, *q, *h; /* [n_queries, hidden] */
+    float *kv_rows;   /* [larger of n_queries and n_vision, 2 hidden] */
+    float *ffn_rows;  /* [n_queries, ffn] */
+    float *r;         /* second digit of activations, or NULL */
+    nr_kv kv;         /* keys and values of the current attention */
 } nr_qformer;
 
 /* From a qformer_config object; Blip2QFormerConfig's defaults. n_queries, n_vision, vision_hidden

@@ -19,8 +19,8 @@ static nr_status read_config(const nr_json_at *at, nr_qformer_config *c, nr_erro
     NR_TRY(nr_json_opt_i32(at, "intermediate_size", 1, NR_REDUCTION_MAX, &c->ffn, err));
     NR_TRY(nr_json_opt_i32(at, "num_hidden_layers", 1, NR_LAYERS_MAX, &c->n_layers, err));
     NR_TRY(nr_json_opt_i32(at, "num_attention_heads", 1, NR_HEADS_MAX, &c->n_heads, err));
-    NR_TRY(nr_json_opt_i32(at, "cross_attention_frequency", 1, NR_LAYERS_MAX, &c->cross_every,
-                           err));
+    NR_TRY(
+        nr_json_opt_i32(at, "cross_attention_frequency", 1, NR_LAYERS_MAX, &c->cross_every, err));
     NR_TRY(nr_json_opt_f32(at, "layer_norm_eps", 0.0f, 1.0f, &c->layer_norm_eps, err));
     NR_TRY(nr_json_opt_bool(at, "use_qformer_text_input", &text_input, err));
     NR_FAIL_IF(text_input, UNSUPPORTED, "%s: use_qformer_text_input is true, expected false",
@@ -54,11 +54,8 @@ static nr_status load_attention(nr_qformer *m, nr_loader *l, const char *prefix,
                                 nr_qformer_attention *at, gammas g, bool cross, nr_error *err) {
     int32_t d = m->config.hidden;
     nr_modules query = {prefix, {"attention.query"}, {d}, true, g.own};
-    nr_modules kv = {prefix,
-                     {"attention.key", "attention.value"},
-                     {d, d},
-                     true,
-                     cross ? g.vision : g.own};
+    nr_modules kv = {
+        prefix, {"attention.key", "attention.value"}, {d, d}, true, cross ? g.vision : g.own};
     nr_modules out = {prefix, {"output.dense"}, {d}, true, NULL};
     NR_TRY(nr_modules_load_wide(l, &at->query, &query, err));
     NR_TRY(nr_modules_load_wide(l, &at->kv, &kv, err));
@@ -75,8 +72,7 @@ static nr_status load_layer(nr_qformer *m, nr_loader *l, const char *prefix, int
     nr_load_name(part, "%sqformer.encoder.layer.%d.attention.", prefix, i);
     NR_TRY(load_attention(m, l, part, &layer->self, g, false, err));
     nr_load_name(part, "%sqformer.encoder.layer.%d.crossattention.", prefix, i);
-    if (i % c->cross_every == 0)
-        NR_TRY(load_attention(m, l, part, &layer->cross, g, true, err));
+    if (i % c->cross_every == 0) NR_TRY(load_attention(m, l, part, &layer->cross, g, true, err));
     nr_modules fc1 = {at, {"intermediate_query.dense"}, {c->ffn}, true, g.own};
     nr_modules fc2 = {at, {"output_query.dense"}, {c->hidden}, true, NULL};
     NR_TRY(nr_modules_load_wide(l, &layer->fc1, &fc1, err));

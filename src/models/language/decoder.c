@@ -12,8 +12,8 @@
 
 nr_status nr_decoder_init(nr_decoder *m, const nr_model_options *options, nr_error *err) {
     const nr_decoder_shape *s = &m->shape;
-    int32_t context = options->context ? options->context
-                                       : NR_MIN(options->context_default, s->context_max);
+    int32_t context =
+        options->context ? options->context : NR_MIN(options->context_default, s->context_max);
     NR_FAIL_IF(context < 1 || context > s->context_max, LIMIT,
                "context of %d tokens asked for, the checkpoint allows 1 to %d", context,
                s->context_max);
@@ -198,8 +198,7 @@ int64_t nr_decoder_take_last(nr_decoder *m, nr_backend *be, const nr_span *spans
 
 const float *nr_decoder_head(nr_decoder *m, nr_backend *be, int64_t n) {
     const nr_linear *head = m->shape.tied ? &m->embed : &m->head;
-    if (n > 0)
-        nr_decoder_project(be, m->logits, m->logits_in, n, head, NR_ACTIVATION_NONE, NULL);
+    if (n > 0) nr_decoder_project(be, m->logits, m->logits_in, n, head, NR_ACTIVATION_NONE, NULL);
     return m->logits;
 }
 

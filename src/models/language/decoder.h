@@ -26,19 +26,19 @@ typedef struct nr_decoder_shape {
 typedef struct nr_decoder {
     nr_decoder_shape shape;
     nr_dtype precision, kv_dtype;
-    nr_dtype embed_dtype;   /* F32 where the table is small or the reference is asked for */
-    int32_t context;        /* positions a sequence may use */
-    int32_t cache_cap;      /* context rounded up to NR_KV_BLOCK */
+    nr_dtype embed_dtype; /* F32 where the table is small or the reference is asked for */
+    int32_t context;      /* positions a sequence may use */
+    int32_t cache_cap;    /* context rounded up to NR_KV_BLOCK */
     int32_t rows_max, logits_rows;
-    nr_linear embed;        /* [vocab, hidden]; also the head when tied */
-    nr_linear head;         /* [vocab, hidden]; unused when tied */
-    int32_t *positions;     /* owns, host [rows_max]: of the rows of the current call */
+    nr_linear embed;    /* [vocab, hidden]; also the head when tied */
+    nr_linear head;     /* [vocab, hidden]; unused when tied */
+    int32_t *positions; /* owns, host [rows_max]: of the rows of the current call */
     /* scratch, [rows_max, ...] f32 unless said otherwise */
-    float *x, *h;           /* [., hidden] residual stream; normed */
-    float *qkv_rows;        /* [., (n_heads + 2 n_kv_heads) * head_dim] */
-    float *attn_rows;       /* [., n_heads * head_dim] */
-    float *logits_in;       /* [logits_rows, hidden] */
-    float *logits;          /* [logits_rows, vocab] */
+    float *x, *h;     /* [., hidden] residual stream; normed */
+    float *qkv_rows;  /* [., (n_heads + 2 n_kv_heads) * head_dim] */
+    float *attn_rows; /* [., n_heads * head_dim] */
+    float *logits_in; /* [logits_rows, hidden] */
+    float *logits;    /* [logits_rows, vocab] */
 } nr_decoder;
 
 /* The rest of *m from m->shape. Errors: LIMIT (context), NO_MEMORY. */
@@ -52,8 +52,7 @@ int32_t nr_decoder_qkv_dim(const nr_decoder_shape *s);
 
 void nr_decoder_carve_weights(nr_decoder *m, nr_arena *a); /* table and head */
 void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *a);
-void nr_decoder_carve_cache(const nr_decoder *m, nr_cache *cache, nr_arena *host,
-                            nr_arena *device);
+void nr_decoder_carve_cache(const nr_decoder *m, nr_cache *cache, nr_arena *host, nr_arena *device);
 /* embed_name: tensor of the table; head_name: of the head, not used when tied. gamma: host
  * [hidden], weight of the norm in front of the head. */
 nr_status nr_decoder_load(nr_decoder *m, nr_loader *l, const char *embed_name,

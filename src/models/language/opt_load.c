@@ -45,8 +45,8 @@ static nr_status check_kind(const nr_json_at *at, int32_t hidden, nr_error *err)
     }
     int32_t width = hidden;
     NR_TRY(nr_json_opt_i32(at, "word_embed_proj_dim", 1, NR_HIDDEN_MAX, &width, err));
-    NR_FAIL_IF(width != hidden, UNSUPPORTED,
-               "%s: word_embed_proj_dim %d, expected hidden_size, %d", at->where, width, hidden);
+    NR_FAIL_IF(width != hidden, UNSUPPORTED, "%s: word_embed_proj_dim %d, expected hidden_size, %d",
+               at->where, width, hidden);
     return NR_STATUS_OK;
 }
 

@@ -79,8 +79,7 @@ const float *nr_clip_forward(nr_clip *m, nr_backend *be, const float *pixels, co
     nr_tap_rows(tap, be, name, v->x, n, d);
     for (int32_t i = 0; i < v->n_layers_loaded; i++) {
         float *x = i < c->n_layers_used ? v->x : m->x_rest;
-        if (i == c->n_layers_used)
-            be->ops->copy(be, x, v->x, (size_t)(n * d) * sizeof(float));
+        if (i == c->n_layers_used) be->ops->copy(be, x, v->x, (size_t)(n * d) * sizeof(float));
         nr_vit_run_block(v, be, i, x);
         snprintf(name, sizeof name, "%s.encoder.layers.%d", stage, i);
         nr_tap_rows(tap, be, name, x, n, d);

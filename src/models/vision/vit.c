@@ -21,11 +21,12 @@ uint64_t nr_vit_block_bytes(const nr_vit_config *c) {
 
 void nr_vit_carve_embeddings(nr_vit *m, nr_arena *a) {
     const nr_vit_config *c = &m->config;
-    nr_wide_linear_carve(&m->patches, a, &(nr_wide_spec){.dtype = m->precision,
-                                                         .n_out = c->hidden,
-                                                         .n_in = patch_dim(c),
-                                                         .has_bias = c->patch_bias,
-                                                         .wide = m->wide_patches});
+    nr_wide_linear_carve(&m->patches, a,
+                         &(nr_wide_spec){.dtype = m->precision,
+                                         .n_out = c->hidden,
+                                         .n_in = patch_dim(c),
+                                         .has_bias = c->patch_bias,
+                                         .wide = m->wide_patches});
     m->class_token = take(a, 1, c->hidden);
     m->positions = take(a, c->n_positions, c->hidden);
 }
@@ -68,10 +69,8 @@ void nr_vit_carve_scratch(nr_vit *m, nr_arena *a) {
     m->h = take(a, c->n_positions, c->hidden);
     m->qkv_rows = take(a, c->n_positions, 3 * (int64_t)c->hidden);
     m->ffn_rows = take(a, c->n_positions, c->ffn);
-    m->kv = (nr_kv){.dtype = NR_DTYPE_F32,
-                    .n_kv_heads = c->n_heads,
-                    .head_dim = head_dim,
-                    .cap = (int32_t)cap};
+    m->kv = (nr_kv){
+        .dtype = NR_DTYPE_F32, .n_kv_heads = c->n_heads, .head_dim = head_dim, .cap = (int32_t)cap};
     m->kv.k = take(a, c->n_heads * cap, head_dim);
     m->kv.v = take(a, c->n_heads * cap, v_dim);
     m->r = NULL;

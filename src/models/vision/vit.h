@@ -12,8 +12,8 @@
 
 typedef struct nr_vit_config {
     int32_t hidden, ffn, n_layers, n_heads, image_side, patch;
-    int32_t grid;        /* patches along a side: image_side / patch */
-    int32_t n_positions; /* grid^2 + 1 */
+    int32_t grid;          /* patches along a side: image_side / patch */
+    int32_t n_positions;   /* grid^2 + 1 */
     int32_t n_layers_used; /* blocks up to the hidden state asked for */
     bool patch_bias, qkv_bias;
     float layer_norm_eps;
@@ -40,20 +40,20 @@ typedef struct nr_vit {
     nr_vit_layer *layers;    /* owns, host [n_layers] */
     int32_t *position_ids;   /* owns, host [n_positions]: 0, 1, ... */
     /* scratch, f32 */
-    float *pixels;           /* [3, side, side] */
-    float *patch_rows;       /* [grid^2, 3 * patch * patch] */
-    float *x, *h;            /* [n_positions, hidden] */
-    float *qkv_rows;         /* [n_positions, 3 hidden] */
-    float *ffn_rows;         /* [n_positions, ffn] */
-    float *r;                /* [n_positions, widest n_in] second digit of activations, or NULL */
-    nr_kv kv;                /* keys and values of the current block */
+    float *pixels;     /* [3, side, side] */
+    float *patch_rows; /* [grid^2, 3 * patch * patch] */
+    float *x, *h;      /* [n_positions, hidden] */
+    float *qkv_rows;   /* [n_positions, 3 hidden] */
+    float *ffn_rows;   /* [n_positions, ffn] */
+    float *r;          /* [n_positions, widest n_in] second digit of activations, or NULL */
+    nr_kv kv;          /* keys and values of the current block */
 } nr_vit;
 
 /* How a checkpoint names and shapes what differs, behind the prefix of the tower or layer. */
 typedef struct nr_vit_names {
-    const char *qkv[3];       /* modules; one that holds all three, or three */
+    const char *qkv[3]; /* modules; one that holds all three, or three */
     const char *attn_out;
-    const char *positions;    /* tensor */
+    const char *positions;         /* tensor */
     int class_dims, position_dims; /* [hidden] or [1, 1, hidden]; [n, hidden] or [1, n, hidden] */
 } nr_vit_names;
 
@@ -75,8 +75,8 @@ void nr_vit_carve_scratch(nr_vit *m, nr_arena *a);
 nr_status nr_vit_load_embeddings(nr_vit *m, nr_loader *l, const char *prefix,
                                  const nr_vit_names *names, nr_error *err);
 /* gamma: host scratch [hidden]. */
-nr_status nr_vit_load_layers(nr_vit *m, nr_loader *l, const char *prefix,
-                             const nr_vit_names *names, float *gamma, nr_error *err);
+nr_status nr_vit_load_layers(nr_vit *m, nr_loader *l, const char *prefix, const nr_vit_names *names,
+                             float *gamma, nr_error *err);
 
 /* host pixels [3, side, side] -> m->x [n_positions, hidden] (device), class token first. */
 void nr_vit_embed(nr_vit *m, nr_backend *be, const float *pixels);

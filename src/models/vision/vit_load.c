@@ -8,8 +8,8 @@ nr_status nr_vit_load_embeddings(nr_vit *m, nr_loader *l, const char *prefix,
     char name[NR_LOAD_NAME_MAX], bias[NR_LOAD_NAME_MAX];
     int64_t token[3] = {1, 1, c->hidden}, positions[3] = {1, c->n_positions, c->hidden};
     nr_load_name(name, "%sembeddings.class_embedding", prefix);
-    NR_TRY(nr_load_tensor(l, name, names->class_dims, token + 3 - names->class_dims,
-                          m->class_token, NULL, err));
+    NR_TRY(nr_load_tensor(l, name, names->class_dims, token + 3 - names->class_dims, m->class_token,
+                          NULL, err));
     nr_load_name(name, "%s%s", prefix, names->positions);
     NR_TRY(nr_load_tensor(l, name, names->position_dims, positions + 3 - names->position_dims,
                           m->positions, NULL, err));
@@ -44,16 +44,15 @@ static nr_status load_one(nr_loader *l, const char *prefix, const char *name, nr
                                 err);
 }
 
-nr_status nr_vit_load_layers(nr_vit *m, nr_loader *l, const char *prefix,
-                             const nr_vit_names *names, float *gamma, nr_error *err) {
+nr_status nr_vit_load_layers(nr_vit *m, nr_loader *l, const char *prefix, const nr_vit_names *names,
+                             float *gamma, nr_error *err) {
     int32_t d = m->config.hidden;
     for (int32_t i = 0; i < m->n_layers_loaded; i++) {
         nr_vit_layer *layer = &m->layers[i];
         char at[NR_LOAD_NAME_MAX];
         nr_load_name(at, "%sencoder.layers.%d.", prefix, i);
         NR_TRY(nr_norm_load(l, &layer->norm1, at, "layer_norm1", d, gamma, err));
-        NR_TRY(load_qkv(m, l, (nr_modules){.prefix = at, .gamma = gamma}, names, &layer->qkv,
-                        err));
+        NR_TRY(load_qkv(m, l, (nr_modules){.prefix = at, .gamma = gamma}, names, &layer->qkv, err));
         NR_TRY(load_one(l, at, names->attn_out, &layer->attn_out, NULL, err));
         NR_TRY(nr_norm_load(l, &layer->norm2, at, "layer_norm2", d, gamma, err));
         NR_TRY(load_one(l, at, "mlp.fc1", &layer->fc1, gamma, err));

@@ -90,8 +90,8 @@ static nr_status configure(blip2 *m, const nr_hf_config *config, const nr_model_
     nr_qformer_describe(&m->bridge, info);
     info->n_image_tokens = m->bridge.config.n_queries;
     info->image_token_id = IMAGE_TOKEN_ID;
-    NR_TRY(nr_json_opt_i32(&top, "image_token_index", 0, info->vocab - 1, &info->image_token_id,
-                           err));
+    NR_TRY(
+        nr_json_opt_i32(&top, "image_token_index", 0, info->vocab - 1, &info->image_token_id, err));
     NR_TRY(nr_json_opt_i32(&top, "image_token_id", 0, info->vocab - 1, &info->image_token_id, err));
     NR_FAIL_IF(info->image_token_id >= info->vocab, LIMIT,
                "%s: image token id %d, the vocabulary has %d entries", top.where,
