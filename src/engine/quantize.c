@@ -63,22 +63,24 @@ static nr_status copy_files(const job *j, nr_error *err) {
     return NR_STATUS_OK;
 }
 
-/* What compressed-tensors writes for 8-bit channel-wise weights with dynamic activations. */
-static json_t *quantization_config(void) {
+/* What compressed-tensors writes for 8-bit channel-wise weights with dynamic activations. A tied
+ * head is the embedding table, which stays as it is. */
+static json_t *quantization_config(bool head_tied) {
     return json_pack("{s:s, s:s, s:s, s:{s:{s:[s], s:{s:i, s:s, s:b, s:s, s:b}, "
-                     "s:{s:i, s:s, s:b, s:s, s:b}}}, s:[]}",
+                     "s:{s:i, s:s, s:b, s:s, s:b}}}, s:o}",
                      "quant_method", "compressed-tensors", "format", "int-quantized",
                      "quantization_status", "compressed", "config_groups", "group_0", "targets",
                      "Linear", "weights", "num_bits", 8, "type", "int", "symmetric", 1, "strategy",
                      "channel", "dynamic", 0, "input_activations", "num_bits", 8, "type", "int",
-                     "symmetric", 1, "strategy", "token", "dynamic", 1, "ignore");
+                     "symmetric", 1, "strategy", "token", "dynamic", 1, "ignore",
+                     head_tied ? json_pack("[s]", "re:.*lm_head") : json_array());
 }
 
 static nr_status write_config(const job *j, nr_error *err) {
     char path[4096];
     NR_TRY(nr_path_join(path, sizeof path, j->temp_dir, "config.json", err));
     json_t *config = json_deep_copy(j->blueprint.config.config.node);
-    json_t *quantization = quantization_config();
+    json_t *quantization = quantization_config(j->blueprint.model->info.head_tied);
     char *text = NULL;
     if (config && quantization &&
         json_object_set(config, "quantization_config", quantization) == 0)

@@ -46,6 +46,7 @@ typedef struct nr_model_info {
     int32_t logits_rows;    /* rows of logits one forward call can return */
     int32_t n_image_tokens; /* rows encode_image writes; 0: text only */
     int32_t image_token_id; /* -1: text only */
+    bool head_tied;         /* the head is the embedding table */
     int64_t op_rows_max, op_n_in_max, op_keys_max; /* largest shapes its ops are called with */
     nr_preprocess_settings preprocess; /* the checkpoint's own route; vision only */
 } nr_model_info;

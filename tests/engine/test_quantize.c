@@ -51,6 +51,10 @@ static void check_round_trip(const char *preset, const char *options) {
     json_t *quantization = json_object_get(config, "quantization_config");
     assert_string_equal(json_string_value(json_object_get(quantization, "quant_method")),
                         "compressed-tensors");
+    bool tied = strncmp(preset, "blip2", 5) == 0;
+    json_t *ignore = json_object_get(quantization, "ignore");
+    assert_true(json_is_array(ignore));
+    assert_int_equal(json_array_size(ignore), tied ? 1 : 0); /* its head is the table */
     json_decref(config);
     nr_weights *before = NULL, *after = NULL;
     MUST(nr_weights_open(source, &before, err));

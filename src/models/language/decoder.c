@@ -41,6 +41,7 @@ void nr_decoder_describe(const nr_decoder *m, int32_t ffn, nr_model_info *info) 
     info->vocab = s->vocab;
     info->hidden = s->hidden;
     info->n_layers = s->n_layers;
+    info->head_tied = s->tied;
     info->context = m->context;
     info->context_max = s->context_max;
     info->rows_max = m->rows_max;
