@@ -182,6 +182,8 @@ static void test_blip2_configuration(void **state) {
         fixture_write_file(path, config, n);
     }
     free(config);
+    edit(dir, "preprocessor_config.json", "\"height\": 56", "\"height\": 60");
+    refused(dir, NULL, NR_STATUS_SHAPE, WORDS("preprocessor_config.json", "56 x 60", "56 x 56"));
 }
 
 static void test_blip2_not_finite(void **state) {
