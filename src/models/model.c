@@ -9,6 +9,17 @@ float nr_attention_scale(int32_t head_dim) {
     return (float)(1.0 / sqrt((double)head_dim));
 }
 
+nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
+                  int32_t n_keys) {
+    size_t cap = nr_round_up((size_t)n_keys, NR_KV_BLOCK), heads = (size_t)n_kv_heads;
+    size_t v_dim = nr_round_up((size_t)head_dim, NR_KV_BLOCK), cell = nr_dtype_bytes(dtype);
+    nr_kv kv = {
+        .dtype = dtype, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .cap = (int32_t)cap};
+    kv.k = nr_arena_take(a, heads * cap * (size_t)head_dim, cell);
+    kv.v = nr_arena_take(a, heads * cap * v_dim, cell);
+    return kv;
+}
+
 /* Only a trace has a tap, so this may allocate. */
 void nr_tap_rows(const nr_tap *tap, nr_backend *be, const char *name, const float *rows,
                  int64_t n_rows, int64_t n_cols) {

@@ -97,6 +97,9 @@ struct nr_model {
 };
 
 float nr_attention_scale(int32_t head_dim); /* 1 / sqrt(head_dim) */
+/* Keys and values of n_keys positions (rounded up to NR_KV_BLOCK) from an arena of the device. */
+nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
+                  int32_t n_keys);
 
 static inline bool nr_tap_on(const nr_tap *tap) {
     return tap && tap->fn;

@@ -45,17 +45,9 @@ void nr_projector_carve_scratch(nr_projector *m, nr_arena *a) {
 
 void nr_projector_forward(nr_projector *m, nr_backend *be, float *y, const float *x,
                           int64_t n_rows) {
-    nr_linear_args args = {.y = m->hidden_rows,
-                           .x = x,
-                           .ldy = m->text_hidden,
-                           .ldx = m->vision_hidden,
-                           .m = n_rows,
-                           .activation = m->activation};
-    nr_wide_linear_apply(be, &m->linear_1, &args, m->r);
-    args = (nr_linear_args){.y = y,
-                            .x = m->hidden_rows,
-                            .ldy = m->text_hidden,
-                            .ldx = m->text_hidden,
-                            .m = n_rows};
-    nr_wide_linear_apply(be, &m->linear_2, &args, m->r);
+    nr_linear_args first = {
+        .y = m->hidden_rows, .x = x, .m = n_rows, .activation = m->activation};
+    nr_linear_args second = {.y = y, .x = m->hidden_rows, .m = n_rows};
+    nr_wide_linear_apply(be, &m->linear_1, &first, m->r);
+    nr_wide_linear_apply(be, &m->linear_2, &second, m->r);
 }

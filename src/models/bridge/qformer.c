@@ -82,32 +82,23 @@ static float *take(nr_arena *a, int64_t rows, int64_t cols) {
 
 void nr_qformer_carve_scratch(nr_qformer *m, nr_arena *a) {
     const nr_qformer_config *c = &m->config;
-    int32_t head_dim = c->hidden / c->n_heads;
-    int64_t cap = (int64_t)nr_round_up((size_t)keys_max(c), NR_KV_BLOCK);
-    int64_t v_dim = (int64_t)nr_round_up((size_t)head_dim, NR_KV_BLOCK);
     m->x = take(a, c->n_queries, c->hidden);
     m->q = take(a, c->n_queries, c->hidden);
     m->h = take(a, c->n_queries, c->hidden);
     m->kv_rows = take(a, keys_max(c), 2 * (int64_t)c->hidden);
     m->ffn_rows = take(a, c->n_queries, c->ffn);
-    m->kv = (nr_kv){
-        .dtype = NR_DTYPE_F32, .n_kv_heads = c->n_heads, .head_dim = head_dim, .cap = (int32_t)cap};
-    m->kv.k = take(a, c->n_heads * cap, head_dim);
-    m->kv.v = take(a, c->n_heads * cap, v_dim);
+    m->kv = nr_kv_carve(a, NR_DTYPE_F32, c->n_heads, c->hidden / c->n_heads, keys_max(c));
     m->r = NULL;
     if (m->wide || m->wide_out || m->wide_projection) m->r = take(a, keys_max(c), n_in_max(c));
 }
 
 static void project(nr_qformer *m, nr_backend *be, float *y, const float *x, int64_t rows,
                     const nr_wide_linear *w, nr_activation activation, const float *residual) {
-    nr_linear_args args = {.y = y,
-                           .x = x,
-                           .ldy = w->high.n_out,
-                           .ldx = w->high.n_in,
-                           .m = rows,
-                           .activation = activation,
-                           .residual = residual};
-    nr_wide_linear_apply(be, w, &args, m->r);
+    nr_wide_linear_apply(
+        be, w,
+        &(nr_linear_args){
+            .y = y, .x = x, .m = rows, .activation = activation, .residual = residual},
+        m->r);
 }
 
 static void norm_rows(nr_qformer *m, nr_backend *be, float *x, const nr_norm *norm) {

@@ -80,17 +80,9 @@ void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *a) {
 void nr_decoder_carve_cache(const nr_decoder *m, nr_cache *cache, nr_arena *host,
                             nr_arena *device) {
     const nr_decoder_shape *s = &m->shape;
-    size_t cell = nr_dtype_bytes(m->kv_dtype), cap = (size_t)m->cache_cap;
-    size_t v_dim = nr_round_up((size_t)s->head_dim, NR_KV_BLOCK);
     nr_kv *layers = nr_arena_take(host, (size_t)s->n_layers, sizeof(nr_kv));
     for (int32_t i = 0; i < s->n_layers; i++) {
-        nr_kv kv = {.dtype = m->kv_dtype,
-                    .n_kv_heads = s->n_kv_heads,
-                    .head_dim = s->head_dim,
-                    .cap = m->cache_cap};
-        size_t heads = (size_t)s->n_kv_heads;
-        kv.k = nr_arena_take(device, heads * cap * (size_t)s->head_dim, cell);
-        kv.v = nr_arena_take(device, heads * cap * v_dim, cell);
+        nr_kv kv = nr_kv_carve(device, m->kv_dtype, s->n_kv_heads, s->head_dim, m->context);
         if (layers) layers[i] = kv;
     }
     cache->layers = layers;

@@ -60,19 +60,13 @@ void nr_vit_carve_layers(nr_vit *m, nr_arena *a) {
 
 void nr_vit_carve_scratch(nr_vit *m, nr_arena *a) {
     const nr_vit_config *c = &m->config;
-    int32_t head_dim = c->hidden / c->n_heads;
-    int64_t cap = (int64_t)nr_round_up((size_t)c->n_positions, NR_KV_BLOCK);
-    int64_t v_dim = (int64_t)nr_round_up((size_t)head_dim, NR_KV_BLOCK);
     m->pixels = take(a, 3 * (int64_t)c->image_side, c->image_side);
     m->patch_rows = take(a, (int64_t)c->grid * c->grid, patch_dim(c));
     m->x = take(a, c->n_positions, c->hidden);
     m->h = take(a, c->n_positions, c->hidden);
     m->qkv_rows = take(a, c->n_positions, 3 * (int64_t)c->hidden);
     m->ffn_rows = take(a, c->n_positions, c->ffn);
-    m->kv = (nr_kv){
-        .dtype = NR_DTYPE_F32, .n_kv_heads = c->n_heads, .head_dim = head_dim, .cap = (int32_t)cap};
-    m->kv.k = take(a, c->n_heads * cap, head_dim);
-    m->kv.v = take(a, c->n_heads * cap, v_dim);
+    m->kv = nr_kv_carve(a, NR_DTYPE_F32, c->n_heads, c->hidden / c->n_heads, c->n_positions);
     m->r = NULL;
     if (m->wide || m->wide_patches)
         m->r = take(a, c->n_positions, NR_MAX(patch_dim(c), NR_MAX(c->ffn, c->hidden)));
@@ -80,14 +74,11 @@ void nr_vit_carve_scratch(nr_vit *m, nr_arena *a) {
 
 static void project(nr_vit *m, nr_backend *be, float *y, const float *x, int64_t rows,
                     const nr_wide_linear *w, nr_activation activation, const float *residual) {
-    nr_linear_args args = {.y = y,
-                           .x = x,
-                           .ldy = w->high.n_out,
-                           .ldx = w->high.n_in,
-                           .m = rows,
-                           .activation = activation,
-                           .residual = residual};
-    nr_wide_linear_apply(be, w, &args, m->r);
+    nr_wide_linear_apply(
+        be, w,
+        &(nr_linear_args){
+            .y = y, .x = x, .m = rows, .activation = activation, .residual = residual},
+        m->r);
 }
 
 void nr_vit_embed(nr_vit *m, nr_backend *be, const float *pixels) {
