@@ -101,6 +101,10 @@ float nr_attention_scale(int32_t head_dim); /* 1 / sqrt(head_dim) */
 nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
                   int32_t n_keys);
 
+typedef void (*nr_carve_fn)(nr_model *model, nr_arena *a);
+/* Scratch of parts that never run at the same time: one block, as large as the largest needs. */
+void nr_carve_overlaid(nr_model *model, nr_arena *a, nr_carve_fn first, nr_carve_fn second);
+
 static inline bool nr_tap_on(const nr_tap *tap) {
     return tap && tap->fn;
 }

@@ -158,23 +158,19 @@ static nr_status blip2_load(nr_model *model, nr_loader *l, nr_error *err) {
     return status == NR_STATUS_OK ? load_language(m, l, err) : status;
 }
 
-static void carve_vision(blip2 *m, nr_arena *a) {
+static void carve_vision(nr_model *model, nr_arena *a) {
+    blip2 *m = (blip2 *)model;
     nr_eva_carve_scratch(&m->vision, a);
     nr_qformer_carve_scratch(&m->bridge, a);
 }
 
+static void carve_language(nr_model *model, nr_arena *a) {
+    nr_opt_carve_scratch(&((blip2 *)model)->language, a);
+}
+
 static void blip2_carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
-    blip2 *m = (blip2 *)model;
     (void)be;
-    nr_arena vision = nr_arena_within(NULL, 0), language = nr_arena_within(NULL, 0);
-    carve_vision(m, &vision);
-    nr_opt_carve_scratch(&m->language, &language);
-    size_t bytes = NR_MAX(vision.used, language.used);
-    void *block = nr_arena_take(arena, bytes, 1);
-    vision = nr_arena_within(block, bytes);
-    language = nr_arena_within(block, bytes);
-    carve_vision(m, &vision);
-    nr_opt_carve_scratch(&m->language, &language);
+    nr_carve_overlaid(model, arena, carve_vision, carve_language);
 }
 
 static void blip2_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *host,

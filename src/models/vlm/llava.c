@@ -154,23 +154,19 @@ static nr_status llava_load(nr_model *model, nr_loader *l, nr_error *err) {
     return nr_llama_load(&m->language, l, prefix, head_name, err);
 }
 
-static void carve_vision(llava *m, nr_arena *a) {
+static void carve_vision(nr_model *model, nr_arena *a) {
+    llava *m = (llava *)model;
     nr_clip_carve_scratch(&m->vision, a);
     nr_projector_carve_scratch(&m->projector, a);
 }
 
+static void carve_language(nr_model *model, nr_arena *a) {
+    nr_llama_carve_scratch(&((llava *)model)->language, a);
+}
+
 static void llava_carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
-    llava *m = (llava *)model;
     (void)be;
-    nr_arena vision = nr_arena_within(NULL, 0), language = nr_arena_within(NULL, 0);
-    carve_vision(m, &vision);
-    nr_llama_carve_scratch(&m->language, &language);
-    size_t bytes = NR_MAX(vision.used, language.used);
-    void *block = nr_arena_take(arena, bytes, 1);
-    vision = nr_arena_within(block, bytes);
-    language = nr_arena_within(block, bytes);
-    carve_vision(m, &vision);
-    nr_llama_carve_scratch(&m->language, &language);
+    nr_carve_overlaid(model, arena, carve_vision, carve_language);
 }
 
 static void llava_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *host,
