@@ -157,6 +157,9 @@ int cli_open(const cli_options *options, nr_engine **engine, nr_session **sessio
         if (status != NR_STATUS_OK) nr_engine_close(*engine);
     }
     if (status == NR_STATUS_OK) {
+        nr_engine_info info = nr_engine_get_info(*engine);
+        if (info.chat_template_unknown)
+            cli_error("%s: prompt template %s", info.model, info.prompt_template);
         cli_set_session(*session);
         return CLI_OK;
     }

@@ -81,12 +81,13 @@ static json_t *reply_object(const reader *r, const char *file, const nr_picture 
     int32_t width, height;
     nr_picture_size(picture, &width, &height);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, s:f, s:f, "
-        "s:f}, s:{s:I, s:I}}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, "
+        "s:f, s:f, s:f}, s:{s:I, s:I}}",
         "file", file, "model", info.model, "dtype", info.dtype, "kernels", info.kernels,
-        "image_fit", nr_fit_name(s->fit), "image", "width", width, "height", height, "tokens",
-        "image", s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms", "load",
-        info.load_ms, "decode_image", r->decode_ms, "preprocess", s->preprocess_ms, "vision",
+        "prompt_template", info.prompt_template, "image_fit", nr_fit_name(s->fit), "image", "width",
+        width, "height", height, "damaged", nr_picture_is_damaged(picture), "tokens", "image",
+        s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms", "load", info.load_ms,
+        "decode_image", r->decode_ms, "preprocess", s->preprocess_ms, "vision",
         s->vision_ms, "prefill", prefill_ms, "generate", generate_ms, "memory", "planned_bytes",
         (json_int_t)nr_engine_get_plan(r->engine).total_bytes, "peak_bytes",
         (json_int_t)memory.resident_peak_bytes);
@@ -151,6 +152,8 @@ static nr_status read_picture(reader *r, const char *file, nr_error *err) {
     r->decode_ms = cli_now_ms() - start_ms;
     if (status == NR_STATUS_OK)
         status = nr_session_set_picture(r->session, picture, r->options->fit, err);
+    if (status == NR_STATUS_OK && nr_picture_is_damaged(picture))
+        cli_error("%s: damaged, parts of the picture are not what they were", file);
     if (status == NR_STATUS_OK) heading(r, file);
     if (status == NR_STATUS_OK)
         status = (r->n_fields > 0 ? read_fields : read_prompt)(r, file, picture, err);

@@ -152,6 +152,39 @@ static void test_read_json(void **state) {
     drop(&o);
 }
 
+/* What is done but not as one would expect is said: on standard error, and in the JSON. */
+static void test_remarks(void **state) {
+    (void)state;
+    static const char jinja[] = "{{ messages }}";
+    char path[4096];
+    json_t *reply;
+    const char *template;
+    static const char sound[] = "read --model {m} --json --prompt x --max-tokens 2 "
+                                "tests/data/image/small/444.jpg";
+    static const char damaged[] = "read --model {m} --json --prompt x --max-tokens 2 "
+                                  "tests/data/image/small/bad_scan.jpg";
+    output o = run(sound, NULL);
+    assert_string_equal(o.err, "");
+    reply = json_loads(o.out, 0, NULL);
+    template = json_string_value(json_object_get(reply, "prompt_template"));
+    assert_string_equal(template, "llava-1.5 (by model type)");
+    assert_true(json_is_false(json_object_get(json_object_get(reply, "image"), "damaged")));
+    json_decref(reply);
+    drop(&o);
+    fixture_write_file(fixture_path(path, "%s/chat_template.jinja", model), jinja, strlen(jinja));
+    o = run(damaged, NULL);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(o.code, 0);
+    assert_non_null(strstr(o.err, "bad_scan.jpg: damaged"));
+    assert_non_null(strstr(o.err, "not a known one"));
+    reply = json_loads(o.out, 0, NULL);
+    template = json_string_value(json_object_get(reply, "prompt_template"));
+    assert_non_null(strstr(template, "not a known one"));
+    assert_true(json_is_true(json_object_get(json_object_get(reply, "image"), "damaged")));
+    json_decref(reply);
+    drop(&o);
+}
+
 static void test_fields(void **state) {
     char args[4096];
     (void)state;
@@ -214,6 +247,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage),
                                        cmocka_unit_test(test_read_text),
                                        cmocka_unit_test(test_read_json),
+                                       cmocka_unit_test(test_remarks),
                                        cmocka_unit_test(test_fields),
                                        cmocka_unit_test(test_tools),
                                        cmocka_unit_test(test_tokenize)};
