@@ -27,7 +27,8 @@ nr_status nr_image_check_size(const nr_image_limits *limits, const char *what, u
                "%s: %llux%llu is %llu pixels, expected at most %llu", what,
                (unsigned long long)width, (unsigned long long)height,
                (unsigned long long)(width * height), (unsigned long long)limits->pixels_max);
-    NR_FAIL_IF(long_side > NR_MAX(short_side, NR_IMAGE_ASPECT_SHORT_MIN) * limits->aspect_max, LIMIT,
+    short_side = NR_MAX(short_side, NR_IMAGE_ASPECT_SHORT_MIN);
+    NR_FAIL_IF(long_side > short_side * limits->aspect_max, LIMIT,
                "%s: %llux%llu pixels, expected sides of at most %u to 1", what,
                (unsigned long long)width, (unsigned long long)height, limits->aspect_max);
     return NR_STATUS_OK;
