@@ -127,10 +127,11 @@ int cmd_bench(const cli_options *options) {
     nr_engine *engine = NULL;
     nr_session *session = NULL;
     nr_error err;
+    if (!cli_no_files(options, "bench")) return CLI_USAGE;
     int code = cli_open(options, &engine, &session);
     if (code != CLI_OK) return code;
     nr_status status = run_all(options, engine, session, &err);
-    if (status != NR_STATUS_OK) cli_report(&err);
+    if (status != NR_STATUS_OK) cli_report(options, NULL, &err);
     cli_set_session(NULL);
     nr_session_free(session);
     nr_engine_close(engine);

@@ -31,7 +31,7 @@ typedef struct reader {
 
 /* "headline,byline" into r->fields. */
 static bool parse_fields(reader *r, const char *list) {
-    while (*list) {
+    do {
         size_t n = strcspn(list, ",");
         const cli_field *field = cli_field_find(list, n);
         if (!field || r->n_fields == FIELDS_MAX) {
@@ -41,8 +41,8 @@ static bool parse_fields(reader *r, const char *list) {
         }
         r->fields[r->n_fields++] = field;
         list += n + (list[n] == ',');
-    }
-    return r->n_fields > 0;
+    } while (*list);
+    return true;
 }
 
 /* The bundled model answers its five questions best, so it gets them where nothing is asked. */
@@ -60,16 +60,10 @@ static bool choose_questions(reader *r) {
 }
 
 static void heading(const reader *r, const char *file) {
+    if (isatty(STDOUT_FILENO)) cli_progress_clear();
     if (r->options->json) return;
     if (r->n_read > 1) putchar('\n');
     if (r->options->n_files > 1 || r->n_fields > 0) printf("%s\n", file);
-    if (r->options->n_files > 1 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
-        fprintf(stderr, "[%d/%d] %s\n", r->n_read, r->options->n_files, file);
-}
-
-static json_t *error_object(const char *file, const nr_error *err) {
-    return json_pack("{s:s, s:{s:s, s:s}}", "file", file, "error", "code",
-                     nr_status_name(err->status), "message", err->message);
 }
 
 /* What every reply says about how it came about. prefill and generate are of all questions. */
@@ -148,6 +142,7 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
 static nr_status read_picture(reader *r, const char *file, nr_error *err) {
     nr_picture *picture = NULL;
     double start_ms = cli_now_ms();
+    cli_progress_picture(r->n_read, r->options->n_files, file);
     nr_status status = cli_picture_read(file, &picture, err);
     r->decode_ms = cli_now_ms() - start_ms;
     if (status == NR_STATUS_OK)
@@ -169,9 +164,9 @@ static int read_all(reader *r) {
         if (read_picture(r, r->options->files[i], &err) == NR_STATUS_OK) continue;
         if (cli_interrupted()) break;
         code = CLI_FAILED;
-        if (r->options->json) cli_print_json(error_object(r->options->files[i], &err));
-        cli_report(&err);
+        cli_report(r->options, r->options->files[i], &err);
     }
+    cli_progress_clear();
     return cli_interrupted() ? CLI_INTERRUPTED : code;
 }
 
