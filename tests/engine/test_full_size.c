@@ -14,6 +14,7 @@
 #define PEAK_BYTES_MAX 7.6e9
 #define PLAN_ERROR_MAX 0.01    /* of the plan; measured 0.0007: the program itself */
 #define WARM_LOAD_MS_MAX 10e3
+#define CONTEXT "--context 744" /* a picture, 40 tokens of text, 128 of answer */
 
 static char model[4096], quantized[4096];
 
@@ -44,7 +45,7 @@ static json_t *run(const char *arguments, const char *dir) {
     char build[4096], command[16384];
     json_error_t problem;
     fixture_build_dir(build);
-    int n = snprintf(command, sizeof command, "%s/newsreader %s --context 744 --model %s", build,
+    int n = snprintf(command, sizeof command, "%s/newsreader %s --model %s", build,
                      arguments, dir);
     assert_true(n > 0 && (size_t)n < sizeof command);
     FILE *out = popen(command, "r");
@@ -62,7 +63,7 @@ static double number(const json_t *object, const char *group, const char *name) 
 
 static json_t *read_page(const char *dir) {
     json_t *reply = run("read --json --prompt 'What is it?' --max-tokens 8 --ignore-stop "
-                        "samples/harbour-courier.png",
+                        CONTEXT " samples/harbour-courier.png",
                         dir);
     double peak = number(reply, "memory", "peak_bytes");
     double planned = number(reply, "memory", "planned_bytes");
@@ -77,7 +78,7 @@ static void test_load(void **state) {
     (void)state;
     need_room();
     fixture_make_checkpoint("llava-1.5-7b", fixture_path(model, "%s/llava-7b", temp), "");
-    json_t *plan = run("plan --json", model), *direct = read_page(model);
+    json_t *plan = run("plan --json " CONTEXT, model), *direct = read_page(model);
     assert_true(number(plan, NULL, "total_bytes") == number(direct, "memory", "planned_bytes"));
     MUST(nr_quantize(model, fixture_path(quantized, "%s/llava-7b-int8", temp), NULL, err));
     fixture_remove_tree(model);
@@ -99,6 +100,7 @@ static void test_warm_load(void **state) {
     for (int i = 0; i < 3; i++) {
         json_t *reply = run("bench --json --tokens 1", quantized);
         load_ms = fmin(load_ms, number(reply, NULL, "load_ms"));
+        assert_true(number(reply, NULL, "load_peak_bytes") <= PEAK_BYTES_MAX);
         json_decref(reply);
     }
     assert_int_equal(getloadavg(&busy, 1), 1);
