@@ -3,7 +3,7 @@
  * newsreader.h - the one door for programs: open a vision-language checkpoint, ask it about
  * pictures, in INT8, in memory that is known beforehand.
  *
- *   nr_engine *engine; nr_session *session; nr_picture *picture; nr_error err;
+ *   nr_engine *engine; nr_session *session; nr_picture *picture; nr_step step; nr_error err;
  *   nr_engine_options options = nr_engine_options_default();
  *   nr_engine_open("DIR", &options, &engine, &err);           // once; weights are immutable
  *   nr_session_create(engine, &session, &err);                // one timeline: cache and scratch

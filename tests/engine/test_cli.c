@@ -88,6 +88,8 @@ static void test_usage(void **state) {
     expect("read --model {t}/nowhere x.png", 3, "nowhere");
     expect("quantize {m}", 2, "DIR OUT");
     expect("trace --model {m}", 2, "--out");
+    expect("read --model {m} --context 30 --prompt 'What is the headline of this page?' "
+           "tests/tiny/tiny/tall.png", 1, "prompt of ");
 }
 
 /* Words of help anywhere, files where none belong, a list of nothing. */
