@@ -68,6 +68,8 @@ int cli_open(const cli_options *options, nr_engine **engine, nr_session **sessio
 /* "-" is standard input. Transfers *out. */
 nr_status cli_picture_read(const char *path, nr_picture **out, nr_error *err);
 
+/* A name from outside as JSON: where it is not UTF-8, its bytes beyond ASCII become '?'. */
+json_t *cli_json_name(const char *name);
 /* One line on standard output. Takes the object over; NULL counts as out of memory. */
 void cli_print_json(json_t *owned);
 

@@ -30,10 +30,21 @@ void cli_report(const cli_options *options, const char *file, const nr_error *er
     if (options->json) {
         json_t *object = json_pack("{s:{s:s, s:s}}", "error", "code", nr_status_name(err->status),
                                    "message", err->message);
-        if (file) json_object_set_new(object, "file", json_string(file));
+        if (file) json_object_set_new(object, "file", cli_json_name(file));
         cli_print_json(object);
     }
     cli_error("%s: %s", nr_status_text(err->status), err->message);
+}
+
+json_t *cli_json_name(const char *name) {
+    json_t *text = json_string(name);
+    if (text) return text;
+    char *copy = strdup(name);
+    for (char *p = copy; p && *p; p++)
+        if ((unsigned char)*p >= 0x80) *p = '?';
+    text = copy ? json_string(copy) : NULL;
+    free(copy);
+    return text;
 }
 
 void cli_print_json(json_t *owned) {

@@ -75,16 +75,16 @@ static json_t *reply_object(const reader *r, const char *file, const nr_picture 
     int32_t width, height;
     nr_picture_size(picture, &width, &height);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, "
+        "{s:o, s:o, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, "
         "s:f, s:f, s:f}, s:{s:I, s:I}}",
-        "file", file, "model", info.model, "dtype", info.dtype, "kernels", info.kernels,
-        "prompt_template", info.prompt_template, "image_fit", nr_fit_name(s->fit), "image", "width",
-        width, "height", height, "damaged", nr_picture_is_damaged(picture), "tokens", "image",
-        s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms", "load", info.load_ms,
-        "decode_image", r->decode_ms, "preprocess", s->preprocess_ms, "vision",
-        s->vision_ms, "prefill", prefill_ms, "generate", generate_ms, "memory", "planned_bytes",
-        (json_int_t)nr_engine_get_plan(r->engine).total_bytes, "peak_bytes",
-        (json_int_t)memory.resident_peak_bytes);
+        "file", cli_json_name(file), "model", cli_json_name(info.model), "dtype", info.dtype,
+        "kernels", info.kernels, "prompt_template", info.prompt_template, "image_fit",
+        nr_fit_name(s->fit), "image", "width", width, "height", height, "damaged",
+        nr_picture_is_damaged(picture), "tokens", "image", s->image_tokens, "prompt", n_prompt,
+        "answer", n_answer, "ms", "load", info.load_ms, "decode_image", r->decode_ms, "preprocess",
+        s->preprocess_ms, "vision", s->vision_ms, "prefill", prefill_ms, "generate", generate_ms,
+        "memory", "planned_bytes", (json_int_t)nr_engine_get_plan(r->engine).total_bytes,
+        "peak_bytes", (json_int_t)memory.resident_peak_bytes);
 }
 
 static nr_status read_prompt(reader *r, const char *file, const nr_picture *picture,

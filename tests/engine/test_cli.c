@@ -268,6 +268,28 @@ static void test_remarks(void **state) {
     drop(&o);
 }
 
+/* File names are bytes: one that is not UTF-8 is read like any other. */
+static void test_file_names(void **state) {
+    (void)state;
+    char path[4096];
+    size_t n;
+    char *bytes = fixture_read_file(picture, &n);
+    fixture_write_file(fixture_path(path, "%s/\xff.png", temp), bytes, n);
+    free(bytes);
+    output o = run("read --model {m} --json --prompt x --max-tokens 2 {t}/\xff.png {t}/\xfe.png",
+                   NULL);
+    assert_int_equal(o.code, 1);
+    char *line = strtok(o.out, "\n");
+    for (int i = 0; i < 2; i++, line = strtok(NULL, "\n")) {
+        json_t *reply = json_loads(line ? line : "", 0, NULL);
+        const char *name = json_string_value(json_object_get(reply, "file"));
+        if (!name || !strstr(name, "/?.png")) fail_msg("reply %d: %s", i, line ? line : "none");
+        assert_true(json_is_object(json_object_get(reply, i ? "error" : "tokens")));
+        json_decref(reply);
+    }
+    drop(&o);
+}
+
 static void test_fields(void **state) {
     char args[4096];
     (void)state;
@@ -335,6 +357,7 @@ int main(void) {
                                        cmocka_unit_test(test_read_text),
                                        cmocka_unit_test(test_read_json),
                                        cmocka_unit_test(test_remarks),
+                                       cmocka_unit_test(test_file_names),
                                        cmocka_unit_test(test_fields),
                                        cmocka_unit_test(test_tools),
                                        cmocka_unit_test(test_tokenize)};
