@@ -31,7 +31,7 @@ typedef struct reader {
 
 /* "headline,byline" into r->fields. */
 static bool parse_fields(reader *r, const char *list) {
-    while (*list) {
+    do {
         size_t n = strcspn(list, ",");
         const cli_field *field = cli_field_find(list, n);
         if (!field || r->n_fields == FIELDS_MAX) {
@@ -41,8 +41,8 @@ static bool parse_fields(reader *r, const char *list) {
         }
         r->fields[r->n_fields++] = field;
         list += n + (list[n] == ',');
-    }
-    return r->n_fields > 0;
+    } while (*list);
+    return true;
 }
 
 /* The bundled model answers its five questions best, so it gets them where nothing is asked. */
@@ -60,16 +60,10 @@ static bool choose_questions(reader *r) {
 }
 
 static void heading(const reader *r, const char *file) {
+    if (isatty(STDOUT_FILENO)) cli_progress_clear();
     if (r->options->json) return;
     if (r->n_read > 1) putchar('\n');
     if (r->options->n_files > 1 || r->n_fields > 0) printf("%s\n", file);
-    if (r->options->n_files > 1 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
-        fprintf(stderr, "[%d/%d] %s\n", r->n_read, r->options->n_files, file);
-}
-
-static json_t *error_object(const char *file, const nr_error *err) {
-    return json_pack("{s:s, s:{s:s, s:s}}", "file", file, "error", "code",
-                     nr_status_name(err->status), "message", err->message);
 }
 
 /* What every reply says about how it came about. prefill and generate are of all questions. */
@@ -81,15 +75,16 @@ static json_t *reply_object(const reader *r, const char *file, const nr_picture 
     int32_t width, height;
     nr_picture_size(picture, &width, &height);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, s:f, s:f, "
-        "s:f}, s:{s:I, s:I}}",
-        "file", file, "model", info.model, "dtype", info.dtype, "kernels", info.kernels,
-        "image_fit", nr_fit_name(s->fit), "image", "width", width, "height", height, "tokens",
-        "image", s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms", "load",
-        info.load_ms, "decode_image", r->decode_ms, "preprocess", s->preprocess_ms, "vision",
-        s->vision_ms, "prefill", prefill_ms, "generate", generate_ms, "memory", "planned_bytes",
-        (json_int_t)nr_engine_get_plan(r->engine).total_bytes, "peak_bytes",
-        (json_int_t)memory.resident_peak_bytes);
+        "{s:o, s:o, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, "
+        "s:f, s:f, s:f}, s:{s:I, s:I}}",
+        "file", cli_json_name(file), "model", cli_json_name(info.model), "dtype", info.dtype,
+        "kernels", info.kernels, "prompt_template", info.prompt_template, "image_fit",
+        nr_fit_name(s->fit), "image", "width", width, "height", height, "damaged",
+        nr_picture_is_damaged(picture), "tokens", "image", s->image_tokens, "prompt", n_prompt,
+        "answer", n_answer, "ms", "load", info.load_ms, "decode_image", r->decode_ms, "preprocess",
+        s->preprocess_ms, "vision", s->vision_ms, "prefill", prefill_ms, "generate", generate_ms,
+        "memory", "planned_bytes", (json_int_t)nr_engine_get_plan(r->engine).total_bytes,
+        "peak_bytes", (json_int_t)memory.resident_peak_bytes);
 }
 
 static nr_status read_prompt(reader *r, const char *file, const nr_picture *picture,
@@ -156,10 +151,13 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
 static nr_status read_picture(reader *r, const char *file, nr_error *err) {
     nr_picture *picture = NULL;
     double start_ms = cli_now_ms();
+    cli_progress_picture(r->n_read, r->options->n_files, file);
     nr_status status = cli_picture_read(file, &picture, err);
     r->decode_ms = cli_now_ms() - start_ms;
     if (status == NR_STATUS_OK)
         status = nr_session_set_picture(r->session, picture, r->options->fit, err);
+    if (status == NR_STATUS_OK && nr_picture_is_damaged(picture))
+        cli_error("%s: damaged, parts of the picture are not what they were", file);
     if (status == NR_STATUS_OK) heading(r, file);
     if (status == NR_STATUS_OK)
         status = (r->n_fields > 0 ? read_fields : read_prompt)(r, file, picture, err);
@@ -176,9 +174,9 @@ static int read_all(reader *r) {
         if (read_picture(r, r->options->files[i], &err) == NR_STATUS_OK) continue;
         if (cli_interrupted()) break;
         code = CLI_FAILED;
-        if (r->options->json) cli_print_json(error_object(r->options->files[i], &err));
-        cli_report(&err);
+        cli_report(r->options, r->options->files[i], &err);
     }
+    cli_progress_clear();
     return cli_interrupted() ? CLI_INTERRUPTED : code;
 }
 

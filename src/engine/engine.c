@@ -189,6 +189,7 @@ static void fill_info(nr_engine *e, const char *model_dir) {
                                .device = e->be->ops->name,
                                .kernels = e->be->isa,
                                .prompt_template = e->template_note,
+                               .chat_template_unknown = e->prompt.has_unknown_chat_template,
                                .n_threads = e->be->n_threads,
                                .context_tokens = m->context,
                                .image_tokens = m->n_image_tokens,

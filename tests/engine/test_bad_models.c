@@ -77,7 +77,7 @@ static void test_shards(void **state) {
     fixture_path(path, "%s/model-00002-of-00003.safetensors", dir);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(truncate(path, st.st_size - 100), 0);
-    refused(dir, NULL, NR_STATUS_FORMAT, WORDS("model-00002-of-00003.safetensors"));
+    refused(dir, NULL, NR_STATUS_FORMAT, WORDS(path, "100 bytes short"));
 }
 
 static void test_configuration(void **state) {
@@ -92,6 +92,9 @@ static void test_configuration(void **state) {
     make(dir, "heads", "");
     edit(dir, "config.json", "\"num_attention_heads\": ", "\"num_attention_heads\": 9");
     refused(dir, NULL, NR_STATUS_SHAPE, WORDS("attention heads"));
+    make(dir, "crop", "");
+    edit(dir, "preprocessor_config.json", "\"height\": 56", "\"height\": 10");
+    refused(dir, NULL, NR_STATUS_SHAPE, WORDS("preprocessor_config.json: crop_size is 56 x 10"));
 }
 
 /* The config asks for another width than the tensors have. */

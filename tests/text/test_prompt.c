@@ -149,6 +149,17 @@ static void test_choose_by_template(void **state) {
     json_decref(root);
 }
 
+static void test_choose_bundled(void **state) {
+    (void)state;
+    nr_error err = {0};
+    nr_prompt_choice c;
+    json_t *root = read_json("models/reader/tokenizer_config.json");
+    const char *jinja = json_string_value(json_object_get(root, "chat_template"));
+    expect_ok(nr_prompt_choose(jinja, "llava", &c, &err), &err);
+    assert_true(c.by_chat_template && c.template == NR_PROMPT_LLAVA);
+    json_decref(root);
+}
+
 static void test_choose_by_type(void **state) {
     (void)state;
     nr_error err = {0};
@@ -274,9 +285,9 @@ int main(void) {
         cmocka_unit_test(test_golden_llava),        cmocka_unit_test(test_golden_llava_next),
         cmocka_unit_test(test_golden_blip2),        cmocka_unit_test(test_blip2_frames_questions),
         cmocka_unit_test(test_golden_texts),        cmocka_unit_test(test_choose_by_template),
-        cmocka_unit_test(test_choose_by_type),      cmocka_unit_test(test_llama3_instruct),
-        cmocka_unit_test(test_too_long),            cmocka_unit_test(test_bad_requests),
-        cmocka_unit_test(test_questions_stay_text),
+        cmocka_unit_test(test_choose_bundled),      cmocka_unit_test(test_choose_by_type),
+        cmocka_unit_test(test_llama3_instruct),     cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_bad_requests),        cmocka_unit_test(test_questions_stay_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
