@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_spans.c - rows of several sequences in one forward call give each sequence the logits that it
+ * test_spans.c - rows of several sequences in one forward call give each the logits that it
  * gets alone, to the bit; so does a prompt read in pieces beside another's. Every kind of model.
  */
 #include "engine_fixture.h"

@@ -24,7 +24,7 @@ static const char *renamed(const renaming *rules, const char *name, char dst[NR_
     return name;
 }
 
-/* DIR's only file of weights anew, under other names; then `again` once more under a second name. */
+/* DIR's only file of weights anew, under other names; `again` once more under a second name. */
 static void rename_tensors(const char *dir, const renaming *rules, const renaming *again) {
     char path[4096], name[NR_TENSOR_NAME_MAX];
     nr_weights *in = NULL;
