@@ -22,8 +22,8 @@ typedef struct reader {
     nr_engine *engine;
     nr_session *session;
     const nr_field *fields[FIELDS_MAX];
-    int n_fields; /* 0: one prompt */
-    const char *prompt;
+    int n_fields;       /* 0: one prompt */
+    const char *prompt; /* "" asks some models for a caption */
     cli_answer answer;
     double decode_ms; /* of the current picture's file */
     int n_read;
@@ -31,7 +31,7 @@ typedef struct reader {
 
 /* "headline,byline" into r->fields. */
 static bool parse_fields(reader *r, const char *list) {
-    while (*list) {
+    do {
         size_t n = strcspn(list, ",");
         const nr_field *field = nr_field_find(list, n);
         if (!field || r->n_fields == FIELDS_MAX) {
@@ -41,8 +41,8 @@ static bool parse_fields(reader *r, const char *list) {
         }
         r->fields[r->n_fields++] = field;
         list += n + (list[n] == ',');
-    }
-    return r->n_fields > 0;
+    } while (*list);
+    return true;
 }
 
 /* The bundled model answers its five questions best, so it gets them where nothing is asked. */
@@ -55,21 +55,15 @@ static bool choose_questions(reader *r) {
     }
     if (o->fields) return parse_fields(r, o->fields);
     if (!o->prompt && bundled) return parse_fields(r, DEFAULT_FIELDS);
-    r->prompt = o->prompt ? o->prompt : DEFAULT_PROMPT;
+    r->prompt = o->prompt; /* NULL: read_all chooses by the model */
     return true;
 }
 
 static void heading(const reader *r, const char *file) {
+    if (isatty(STDOUT_FILENO)) cli_progress_clear();
     if (r->options->json) return;
     if (r->n_read > 1) putchar('\n');
     if (r->options->n_files > 1 || r->n_fields > 0) printf("%s\n", file);
-    if (r->options->n_files > 1 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
-        fprintf(stderr, "[%d/%d] %s\n", r->n_read, r->options->n_files, file);
-}
-
-static json_t *error_object(const char *file, const nr_error *err) {
-    return json_pack("{s:s, s:{s:s, s:s}}", "file", file, "error", "code",
-                     nr_status_name(err->status), "message", err->message);
 }
 
 /* What every reply says about how it came about. prefill and generate are of all questions. */
@@ -81,15 +75,16 @@ static json_t *reply_object(const reader *r, const char *file, const nr_picture 
     int32_t width, height;
     nr_picture_size(picture, &width, &height);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, s:f, s:f, "
-        "s:f}, s:{s:I, s:I}}",
-        "file", file, "model", info.model, "dtype", info.dtype, "kernels", info.kernels,
-        "image_fit", nr_fit_name(s->fit), "image", "width", width, "height", height, "tokens",
-        "image", s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms", "load",
-        info.load_ms, "decode_image", r->decode_ms, "preprocess", s->preprocess_ms, "vision",
-        s->vision_ms, "prefill", prefill_ms, "generate", generate_ms, "memory", "planned_bytes",
-        (json_int_t)nr_engine_get_plan(r->engine).total_bytes, "peak_bytes",
-        (json_int_t)memory.resident_peak_bytes);
+        "{s:o, s:o, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, "
+        "s:f, s:f, s:f}, s:{s:I, s:I}}",
+        "file", cli_json_name(file), "model", cli_json_name(info.model), "dtype", info.dtype,
+        "kernels", info.kernels, "prompt_template", info.prompt_template, "image_fit",
+        nr_fit_name(s->fit), "image", "width", width, "height", height, "damaged",
+        nr_picture_is_damaged(picture), "tokens", "image", s->image_tokens, "prompt", n_prompt,
+        "answer", n_answer, "ms", "load", info.load_ms, "decode_image", r->decode_ms, "preprocess",
+        s->preprocess_ms, "vision", s->vision_ms, "prefill", prefill_ms, "generate", generate_ms,
+        "memory", "planned_bytes", (json_int_t)nr_engine_get_plan(r->engine).total_bytes,
+        "peak_bytes", (json_int_t)memory.resident_peak_bytes);
 }
 
 static nr_status read_prompt(reader *r, const char *file, const nr_picture *picture,
@@ -107,6 +102,13 @@ static nr_status read_prompt(reader *r, const char *file, const nr_picture *pict
     return NR_STATUS_OK;
 }
 
+/* A model that goes on with a text needs to be told that it is asked. */
+static const char *question_of(const reader *r, const nr_field *field, char *dst, size_t cap) {
+    if (!nr_engine_get_info(r->engine).captions) return field->question;
+    snprintf(dst, cap, "Question: %s Answer:", field->question);
+    return dst;
+}
+
 static bool is_none(const cli_answer *a) {
     return strcmp(a->text, "none") == 0;
 }
@@ -120,8 +122,10 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
     nr_status status = NR_STATUS_OK;
     for (int i = 0; i < r->n_fields; i++) {
         const nr_field *field = r->fields[i];
+        char framed[128];
+        const char *question = question_of(r, field, framed, sizeof framed);
         if (!o->json) printf("  %-9s ", field->name);
-        status = cli_ask(r->session, field->question, &o->generation, !o->json, &r->answer, err);
+        status = cli_ask(r->session, question, &o->generation, !o->json, &r->answer, err);
         if (!o->json) putchar('\n');
         if (status != NR_STATUS_OK) break;
         json_object_set_new(values, field->name,
@@ -147,10 +151,13 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
 static nr_status read_picture(reader *r, const char *file, nr_error *err) {
     nr_picture *picture = NULL;
     double start_ms = cli_now_ms();
+    cli_progress_picture(r->n_read, r->options->n_files, file);
     nr_status status = cli_picture_read(file, &picture, err);
     r->decode_ms = cli_now_ms() - start_ms;
     if (status == NR_STATUS_OK)
         status = nr_session_set_picture(r->session, picture, r->options->fit, err);
+    if (status == NR_STATUS_OK && nr_picture_is_damaged(picture))
+        cli_error("%s: damaged, parts of the picture are not what they were", file);
     if (status == NR_STATUS_OK) heading(r, file);
     if (status == NR_STATUS_OK)
         status = (r->n_fields > 0 ? read_fields : read_prompt)(r, file, picture, err);
@@ -160,15 +167,16 @@ static nr_status read_picture(reader *r, const char *file, nr_error *err) {
 
 static int read_all(reader *r) {
     int code = CLI_OK;
+    if (!r->prompt) r->prompt = nr_engine_get_info(r->engine).captions ? "" : DEFAULT_PROMPT;
     for (int i = 0; i < r->options->n_files && !cli_interrupted(); i++) {
         nr_error err = {0};
         r->n_read = i + 1;
         if (read_picture(r, r->options->files[i], &err) == NR_STATUS_OK) continue;
         if (cli_interrupted()) break;
         code = CLI_FAILED;
-        if (r->options->json) cli_print_json(error_object(r->options->files[i], &err));
-        cli_report(&err);
+        cli_report(r->options, r->options->files[i], &err);
     }
+    cli_progress_clear();
     return cli_interrupted() ? CLI_INTERRUPTED : code;
 }
 

@@ -136,9 +136,14 @@ bool input_set_prompt(http_exchange *x, task *t, const char *text, size_t n) {
     return true;
 }
 
+/* A model that goes on with a text needs to be told that it is asked. */
 static void add_field(task *t, const nr_field *field) {
-    t->answers[t->n_questions].name = field->name;
-    t->questions[t->n_questions++] = field->question;
+    int i = t->n_questions++;
+    bool captions = nr_engine_get_info(t->server->engine).captions;
+    snprintf(t->framed[i], sizeof t->framed[i], captions ? "Question: %s Answer:" : "%s",
+             field->question);
+    t->answers[i].name = field->name;
+    t->questions[i] = t->framed[i];
 }
 
 bool input_set_fields(http_exchange *x, task *t, const char *list) {

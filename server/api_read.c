@@ -24,6 +24,7 @@ static bool bad(http_exchange *x, const char *message) {
 /* Nothing was asked: the bundled reader's five questions, else a prompt. */
 static bool ask_default(http_exchange *x, task *t) {
     if (t->n_questions > 0) return true;
+    if (nr_engine_get_info(t->server->engine).captions) return input_set_prompt(x, t, "", 0);
     if (!t->server->options.bundled)
         return input_set_prompt(x, t, DEFAULT_PROMPT, strlen(DEFAULT_PROMPT));
     input_all_fields(t);

@@ -80,6 +80,7 @@ struct task {
     nr_fit fit;
     answer answers[NR_REQUEST_QUESTIONS_MAX];
     const char *questions[NR_REQUEST_QUESTIONS_MAX];
+    char framed[NR_REQUEST_QUESTIONS_MAX][128]; /* fields' questions */
     int n_questions;
     nr_generation_options generation;
     char *stop_texts[4]; /* owns */

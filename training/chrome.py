@@ -55,12 +55,12 @@ class Look:
     def css(self):
         r = self.r
         return """*{box-sizing:border-box}body{margin:0;background:%s;color:%s;font:%spx/%.2f '%s';overflow:hidden}h1,h2,h3,p{margin:0}
-        .headline{font-family:'%s';font-size:%spx;font-weight:%d;line-height:%.2f;letter-spacing:%sem;%s}
+        .headline{font-family:'%s';font-size:%spx;font-weight:%d;line-height:%.2f;letter-spacing:%sem}
         .meta{font-family:'%s';font-size:%.1fpx;color:%s}.lead,p{margin-bottom:%.2fem}
         .site{font-family:'%s';white-space:nowrap}.nav{font-family:'%s';font-size:%.1fpx}.nav span{margin-right:1.1em;white-space:nowrap}
         .nav{overflow:hidden;white-space:nowrap}""" % (
             self.bg, self.fg, self.body, self.lh, self.bf, self.hf, self.head, self.weight, r.uniform(1.02, 1.28), r.choice(["0", "0", "0", "-.01", "-.02", ".01"]),
-            "text-transform:uppercase" if False else "", self.mf, max(self.body * r.uniform(.8, 1), 6.9 * self.side / SIZE), self.muted if r.random() < .7 else self.fg, r.uniform(.5, 1),
+            self.mf, max(self.body * r.uniform(.8, 1), 6.9 * self.side / SIZE), self.muted if r.random() < .7 else self.fg, r.uniform(.5, 1),
             r.choice([self.hf, self.mf]), self.mf, self.body * r.uniform(.7, .95))
 
 
@@ -136,6 +136,70 @@ def t_section(L, f):
         masthead(L, f), L.nav(6), L.pic("width:100%%;height:%dpx" % (L.size[1] * r.uniform(.25, .4))), esc(f["headline"]), meta(L, f), esc(f["lead"]), cards, '<div style="padding:.8em">%s</div>' % L.paras(3))
 
 
+def looks(L, f):
+    """Byline and date in one of many looks: stacked, at both ends, with labels, beside a portrait."""
+    r = L.r
+    by = '<span class="byline">%s</span>' % esc(f["byline"]) if f["byline"] != NONE else ""
+    dt = '<time class="date">%s</time>' % esc(f["date"]) if f["date"] != NONE else ""
+    div = lambda a, st="": '<div style="%s">%s</div>' % (st, a) if a else ""
+    role = div(esc(r.choice(["Political editor", "Reporter", "Culture correspondent", "in London", "Staff writer"])), "color:%s" % L.muted) if by and r.random() < .4 else ""
+    more = div(esc(r.choice(["4 min read", "12 comments", "Share this article", "Listen", "Save"])), "font-size:.9em;opacity:.8") if r.random() < .3 else ""
+    k = r.random()
+    if k < .3:
+        rows = [div(by and "%s<b style='font-weight:%d'>%s</b>" % (r.choice(["By ", "", "", "Words: "]), r.choice([400, 700]), by)) + role, div(dt and r.choice(["", "Published ", "Posted "]) + dt), more]
+        if r.random() < .25:
+            rows.reverse()
+        out = "".join(rows)
+    elif k < .5:
+        out = '<div style="display:flex;justify-content:space-between;gap:1em">%s%s</div>%s' % (div(by and r.choice(["By ", ""]) + by), div(dt), more)
+    elif k < .75:
+        lab = lambda t: '<div style="color:%s;font-size:.9em;%s">%s</div>' % (L.accent, r.choice(["", "text-transform:uppercase;letter-spacing:.06em"]), t)
+        cell = lambda t, v: div(lab(t) + v) if v else ""
+        out = '<div style="display:%s;gap:%s">%s%s</div>' % (r.choice(["block", "flex", "grid"]), r.choice([".4em", "1.6em"]), cell(r.choice(["Author", "Written by", "Reporter"]), by), cell(r.choice(["Published", "Date", "Posted"]), dt))
+    else:
+        out = meta(L, f)
+    if r.random() < .2:
+        e = r.uniform(2, 3.5)
+        out = '<div style="display:flex;gap:.7em;align-items:center">%s<div>%s</div></div>' % (L.pic("width:%.1fem;height:%.1fem;flex:none;border-radius:%s" % (e, e, r.choice(["50%", "4px", "0"]))), out)
+    rule = r.choice(["", "", "border-top:1px solid #8888;padding-top:.4em", "border-bottom:1px solid #8888;padding-bottom:.4em"])
+    return '<div class="meta" style="margin:.5em 0;%s">%s</div>' % (rule, out)
+
+
+def t_mixed(L, f):
+    """The story's parts in a random order and frame."""
+    r = L.r
+    k = L.side / SIZE
+    site = '<div style="text-align:%s;padding:.3em 0;font-size:%.1fpx;color:%s;letter-spacing:%sem"><span class="site" style="white-space:normal">%s</span></div>' % (
+        r.choice(["left", "left", "center", "right"]), min(max(8 * k, L.body * r.uniform(.9, 1.6)), L.size[0] * .8 / max(8, len(f["site"]))), r.choice([L.accent, L.fg, L.muted]), r.choice(["0", "0", ".06"]), esc(f["site"])) if f["site"] != NONE else ""
+    part = {"S": site, "K": '<div style="color:%s;font-size:.85em">%s</div>' % (L.accent, esc(L.t.short(1, 3))), "H": '<h1 class="headline" style="margin:.15em 0 .35em">%s</h1>' % esc(f["headline"]),
+            "D": '<div style="font-size:%.1fpx;color:%s;margin:.4em 0">%s</div>' % (max(L.body * 1.1, L.head * .48), L.muted, esc(L.t.paragraph(6, 15))), "M": looks(L, f),
+            "P": L.pic("width:100%%;height:%dpx;margin:.5em 0" % (L.size[1] * r.uniform(.1, .3))), "L": '<p class="lead">%s</p>' % esc(f["lead"]), "B": L.paras(7),
+            "R": '<div style="background:%s;padding:.5em">%s</div>' % (L.panel, related(L, 4))}
+    order = r.choice(["SKHDMPLB", "SHMLB", "SPKHMLB", "SMHDLB", "SKHLMB", "PSHMLB", "HSMLB", "HMPLBS", "SHPMLB", "SHDPMLB", "KHSDMLB", "SHLPMB"])
+    if r.random() < .35:                                         # some parts in a column beside the others
+        aside = r.choice(["M", "M", "MR", "R", "SM", "PM", "DM"])
+        main = "".join(c for c in order if c not in aside)
+        cols = ['<div style="width:%d%%;flex:none">%s</div>' % (r.randint(20, 32), "".join(part[c] for c in aside)), '<div style="flex:1;min-width:0">%s</div>' % "".join(part[c] for c in main)]
+        if r.random() < .45:
+            cols.reverse()
+        inner = '<div style="display:flex;gap:1.2em">%s</div>' % "".join(cols)
+        if "S" not in aside and r.random() < .5:                 # the name above both
+            inner = site + inner.replace(site, "", 1) if site else inner
+    else:
+        inner = "".join(part[c] for c in order)
+    nav = '<div class="nav" style="padding:.4em 0;border-bottom:1px solid #8885">%s</div>' % L.nav(6) if r.random() < .35 else ""
+    pad = L.size[0] * r.choice([.015, .03, .06])
+    x = r.random()
+    if x < .55:
+        return '<div style="padding:%dpx %dpx">%s%s</div>' % (pad * .5, pad, nav, inner)
+    if x < .8:
+        return '<div style="background:%s;min-height:%dpx;padding:%dpx"><div style="background:%s;padding:%dpx;border-radius:%dpx">%s</div></div>' % (
+            r.choice(["#d9e4ec", "#f3d9b1", "#23395b", "#e0e0e0", "#7a4069", "#274029", L.accent]), L.size[1], pad + 6, L.bg, pad, r.choice([0, 6, 18]), inner)
+    p = '<div style="width:%d%%;flex:none">%s</div>' % (r.randint(25, 45), L.pic("width:100%;height:100%"))
+    t = '<div style="flex:1;min-width:0;padding:%dpx">%s</div>' % (pad, inner)
+    return '<div style="display:flex;height:%dpx">%s</div>' % (L.size[1], t + p if r.random() < .5 else p + t)
+
+
 # -- held-out templates ------------------------------------------------------------------------
 def h_card(L, f):
     """A centred card on a coloured page, site under the text."""
@@ -169,7 +233,7 @@ def h_mobile(L, f):
         L.panel, max(10 * L.side / SIZE, L.body), esc(f["site"]), L.accent, esc(L.t.short(1, 1)), esc(f["headline"]), L.pic("width:2.6em;height:2.6em;border-radius:50%"), meta(L, f), esc(f["lead"]), L.paras(6), L.body * .8)
 
 
-TRAIN = [t_article, t_article, t_sidebar, t_columns, t_hero, t_section]
+TRAIN = [t_mixed, t_mixed, t_mixed, t_mixed, t_mixed, t_mixed, t_article, t_sidebar, t_columns, t_hero, t_section]
 HELD = [h_card, h_rail, h_split, h_tabloid, h_mobile]
 BOXES = """() => Object.fromEntries(['headline','byline','site','date','lead'].map(k => {const e=document.querySelector('.'+k);
  if(!e) return [k,null]; const b=e.getBoundingClientRect(); return [k,[b.left,b.top,b.right,b.bottom,parseFloat(getComputedStyle(e).fontSize),e.scrollWidth]];}))"""
@@ -222,7 +286,7 @@ def main():
     v = a.parse_args()
     r = random.Random({"train": 1, "held": 2, "titles": 3}[v.kind] * 1000 + v.seed)
     t = Text(r)
-    t.rnd = .15 if v.kind == "train" else 0.0
+    t.rnd, t.odd = (.1, .2) if v.kind == "train" else (0.0, 0.0)
     held = v.kind != "train"
     jobs = []
     if v.kind == "titles":
@@ -273,8 +337,8 @@ def main():
                 sq = Image.new("RGB", (n, n), PAD_RGB)
                 sq.paste(im, ((n - im.width) // 2, (n - im.height) // 2))
                 sq = sq.resize((SIZE, SIZE), Image.BICUBIC)
-                name += ".webp" if held else ".jpg"
-                sq.save(os.path.join(v.out, name), quality=96 if held else 90, **({"method": 4} if held else {}))
+                name += ".webp"
+                sq.save(os.path.join(v.out, name), quality=96 if held else 80, method=4)
             rows.append({"file": name, "template": tpl.__name__, "held": held, "fields": fields})
             if i % 50 == 0:
                 print(i, flush=True)

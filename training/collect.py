@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Collects what the page generator needs into the assets folder: fonts, word lists, news text.
 
-Run once, before anything else, on a machine with the Debian packages that README.md lists:
+Run once, before anything else, on a machine with the Debian packages of packages.txt:
     python3 -m training.collect
 Fonts are cut down to the recipe's characters, so that all of them are a few megabytes. The held-out
 families are written to fonts-held/ and are never seen by training. Of the news pages found under

@@ -4,7 +4,7 @@
     python3 -m training.evalset OUT --pages 1000
 
 A third of the pages has layouts and faces that training never sees ("held": true). One line a page:
-{"file", "held", "fields": {headline, byline, site, date, lead}}; a field that is not there is not asked.
+{"file", "held", "layout", "fields": {headline, byline, site, date, lead}}; a field that is not there is not asked.
 Every tenth page or so is blank, text-free or blurred past reading.
 """
 import argparse, json, os
@@ -23,7 +23,7 @@ def some(args):
         img, _, _, f = m.make(1.0, held, unreadable=.1, rnd=0.0)
         name = "p%05d.png" % i
         cv2.imwrite(os.path.join(out, name), img[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        rows.append({"file": name, "held": held, "fields": f})
+        rows.append({"file": name, "held": held, "layout": m.name, "fields": f})
     return rows
 
 

@@ -2,6 +2,8 @@
 """Reads an evaluation folder (PNG + labels.jsonl) with a model through transformers and scores it.
 
     python3 -m training.evaluate MODEL SET [SET ...] [--out report.json] [--int8] [--answers answers.jsonl]
+    newsreader read --fields headline,byline,site,date,lead --json SET/*.png > REPLIES.jsonl
+    python3 -m training.evaluate REPLIES.jsonl SET
 
 Pages of other sizes than the model's are padded to a square with CLIP's mean colour and reduced with
 Pillow's bicubic filter, as preprocessing does. --int8 quantises weights (per row) and activations (per
@@ -87,6 +89,23 @@ class Engine:
         return res
 
 
+class Replies:
+    """Answers that the command has given already, by the path of the page."""
+
+    def __init__(self, path):
+        self.by_path = {}
+        for line in open(path, encoding="utf8"):
+            j = json.loads(line)
+            if "fields" in j:
+                self.by_path[os.path.realpath(j["file"])] = {k: NONE if v is None else v for k, v in j["fields"].items()}
+
+    def has(self, path):
+        return os.path.realpath(path) in self.by_path
+
+    def answers(self, path):
+        return self.by_path[os.path.realpath(path)]
+
+
 def score(rows, answers):
     """Metrics over rows (labels) and answers (dicts by field)."""
     out = {"pages": len(rows)}
@@ -114,17 +133,29 @@ def score(rows, answers):
     return out
 
 
-def run(engine, folder, fields=FIELDS, batch=100, limit=None, keep=None):
-    rows = [json.loads(l) for l in open(os.path.join(folder, "labels.jsonl"), encoding="utf8")][:limit]
+def ask_all(engine, folder, rows, fields, batch):
     answers = [{} for _ in rows]
     for s in range(0, len(rows), batch):
         imgs = [square(os.path.join(folder, r["file"])) for r in rows[s:s + batch]]
         for k in fields:
             for i, t in enumerate(engine.ask(imgs, k)):
                 answers[s + i][k] = t
+    return answers
+
+
+def run(engine, folder, fields=FIELDS, batch=100, limit=None, keep=None):
+    rows = [json.loads(l) for l in open(os.path.join(folder, "labels.jsonl"), encoding="utf8")][:limit]
+    if isinstance(engine, Replies):
+        rows = [r for r in rows if engine.has(os.path.join(folder, r["file"]))]
+        answers = [engine.answers(os.path.join(folder, r["file"])) for r in rows]
+    else:
+        answers = ask_all(engine, folder, rows, fields, batch)
     rep = {"all": score(rows, answers)}
-    for name, want in (("seen", False), ("held", True)):
-        ix = [i for i, r in enumerate(rows) if bool(r.get("held")) == want]
+    parts = [("seen", lambda r: not r.get("held")), ("held", lambda r: r.get("held"))]
+    kind = lambda r: r.get("layout") or r.get("template") or "?"
+    parts += [(name, lambda r, name=name: kind(r) == name) for name in sorted({kind(r) for r in rows})]
+    for name, want in parts:
+        ix = [i for i, r in enumerate(rows) if want(r)]
         if ix and len(ix) < len(rows):
             rep[name] = score([rows[i] for i in ix], [answers[i] for i in ix])
     if keep:
@@ -145,13 +176,13 @@ if __name__ == "__main__":
     a.add_argument("--batch", type=int, default=100)
     a.add_argument("--fields", default=",".join(FIELDS))
     v = a.parse_args()
-    eng = Engine(v.model, v.int8)
+    eng = Replies(v.model) if v.model.endswith(".jsonl") else Engine(v.model, v.int8)
     report = {}
     for s in v.sets:
         t0 = time.time()
         report[os.path.basename(s.rstrip("/"))] = rep = run(eng, s, v.fields.split(","), v.batch, v.limit, v.answers)
-        print(s, "(%.0f s)" % (time.time() - t0), "int8" if v.int8 else "f32")
+        print(s, "(%.0f s)" % (time.time() - t0))
         for part, d in rep.items():
-            print("  %-5s" % part, json.dumps(d), flush=True)
+            print("  %-10s" % part, json.dumps(d), flush=True)
     if v.out:
         json.dump(report, open(v.out, "w"), indent=1)

@@ -12,6 +12,13 @@ TEMPLATE = ("{% for message in messages %}{{ message['role'].upper() + ': ' }}{%
             "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}")
 
 
+def read(hf, folder):
+    """Fills the transformers model with the weights of an exported folder."""
+    from transformers import LlavaForConditionalGeneration
+    import torch
+    hf.load_state_dict(LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).state_dict())
+
+
 def write(hf, out):
     import torch
     os.makedirs(out, exist_ok=True)

@@ -53,6 +53,7 @@ def worker(slots, free, ready, progress, atlas_dir, seed, chrome):
         if os.getppid() != parent:
             return
     maker = Maker(Atlas(atlas_dir), seed)
+    maker.t.odd = .25
     pack = Packer(random.Random(seed + 1), MAX_TEXT)
     r = random.Random(seed + 2)
     while os.getppid() == parent:

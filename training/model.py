@@ -103,12 +103,14 @@ class Reader(nn.Module):
         p = self.hf.model.multi_modal_projector
         return p.linear_2(F.gelu(p.linear_1(x)))
 
-    def forward(self, img, ids, tgt, seg, pos, wt, glyph, role):
-        """img u8 or float [B,3,S,S] (0..255); the rest as Packer and Maker give it. Returns the losses
-        (text, glyph, role) and the text loss' token accuracy."""
+    def forward(self, img, ids, tgt, seg, pos, wt, glyph, role, dense=1.0):
+        """img u8 or float [B,3,S,S] (0..255); the rest as Packer and Maker give it; dense: share of the
+        dense heads' gradient that reaches the tower. Returns the losses (text, glyph, role) and the text
+        loss' token accuracy."""
         x = self.tower((img.float() - self.mean) / self.std)
         # dense supervision
-        gl = self.glyph(x).view(-1, NCLASS)
+        xd = x.detach() + dense * (x - x.detach())
+        gl = self.glyph(xd).view(-1, NCLASS)
         gt, ro = glyph.view(-1), role.view(-1)
         known = ro < NROLE                       # pages from the browser come without dense labels
         gt, ro = torch.where(known, gt, 0), torch.where(known, ro, 0)
@@ -117,7 +119,7 @@ class Reader(nn.Module):
         w = torch.where(gt == 0, .08, torch.where(ro == 6, .5, 1.0)) * (known & ~tiny)
         gloss = (F.cross_entropy(gl.float(), gt, reduction="none") * w).sum() / w.sum()
         rw = torch.where(ro == 0, .1, torch.where(ro == 6, .5, 1.0)) * known
-        rloss = (F.cross_entropy(self.role(x).view(-1, NROLE).float(), ro, reduction="none") * rw).sum() / rw.sum()
+        rloss = (F.cross_entropy(self.role(xd).view(-1, NROLE).float(), ro, reduction="none") * rw).sum() / rw.sum()
         # text
         lm = self.hf.model.language_model
         z = self.project(x)

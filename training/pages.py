@@ -13,6 +13,8 @@ from . import raster
 from .canvas import Canvas, Face
 from .common import (CELLS_X, CELLS_Y, FIELDS, NONE, PAD_RGB, R_BYLINE, R_DATE, R_HEAD, R_LEAD, R_OTHER, R_SITE, SIZE,
                      UNREADABLE)
+from .compose import Composer
+from .held import HELD
 from .pictures import Pictures
 from .text import DAYS, MONTHS, NAV, Text
 
@@ -84,6 +86,7 @@ class Maker:
         self.filler = [raster.codes(self.t.paragraph(20, 70)) for _ in range(150)]
         self.heads = [raster.codes(self.t.headline(3, 11)) for _ in range(150)]
         self.level, self.held = 1.0, False
+        self.composer = Composer(self)
 
     # -- faces and text ----------------------------------------------------------------------
     def face(self, size, kind="r", cd=None, sp=0.0, f=None):
@@ -339,8 +342,9 @@ class Maker:
                 f["date"] = date
         return y + size * r.uniform(.3, .9)
 
-    def body(self, cv, th, x, y, w, body, f, bottom=None, cols=1, lead=True, fc=None):
-        """Paragraphs in columns; the first becomes the lead. Returns y below the deepest column."""
+    def body(self, cv, th, x, y, w, body, f, bottom=None, cols=1, lead=True, fc=None, paras=10 ** 6):
+        """At most `paras` paragraphs in columns; the first becomes the lead. Returns y below the deepest
+        column."""
         r = self.r
         bottom = bottom or cv.y1 - r.uniform(2, 8)
         if bottom - y < body * 1.5:
@@ -357,7 +361,8 @@ class Maker:
         for c in range(cols):
             yy = y
             cx = x + c * (cw + gutter)
-            while yy < bottom - body:
+            while yy < bottom - body and paras > 0:
+                paras -= 1
                 if first:
                     cap = cw / (body * .47) * max(1, (bottom - yy) / (body * lh)) / 5.6
                     hi = int(max(6, min(56, cap * (.95 if r.random() < .85 else 1.5))))
@@ -828,9 +833,8 @@ class Maker:
             self.body(cv, th, x, y, w, b, f)
         return cv, f
 
-    # -- layouts kept for the evaluation ------------------------------------------------------
     def split(self):
-        """Held out: picture over one half of the screen, all text in the other."""
+        """Picture over one half of the screen, all text in the other."""
         r = self.r
         cv, th, b, f = self.start(r.uniform(1.1, 1.8))
         f["byline"], f["date"], f["lead"], f["site"] = NONE, NONE, NONE, NONE
@@ -852,7 +856,7 @@ class Maker:
         return cv, f
 
     def rail(self):
-        """Held out: the byline and date stand in a narrow rail beside the text."""
+        """The byline and date stand in a narrow rail beside the text."""
         r = self.r
         cv, th, b, f = self.start()
         y = self.masthead(cv, th, cv.y0 + 2, f)
@@ -867,7 +871,7 @@ class Maker:
         return cv, f
 
     def boxed(self):
-        """Held out: a card in the middle of a coloured page, all centred."""
+        """A card in the middle of a coloured page, all centred."""
         r = self.r
         cv, th, b, f = self.start()
         outer = tuple(r.randint(0, 255) for _ in range(3))
@@ -955,21 +959,25 @@ class Maker:
                         self.picture(cv, px, py, r.randint(10, 200), r.randint(10, 160), False)
         cv.g[:] = 0
         cv.role[:] = 0
-        return cv, {k: UNREADABLE for k in FIELDS}
+        return cv, dict({k: UNREADABLE for k in FIELDS}, _layout="illegible")
+
+    LAYOUTS = ((.40, "composed"), (.27, "article"), (.07, "newspaper"), (.06, "hero"), (.08, "front"), (.04, "reader"),
+               (.02, "split"), (.04, "rail"), (.02, "boxed"))
+
+    def composed(self):
+        return self.composer.page()
 
     def layout(self):
-        x = self.r.random()
+        """A page of a layout of training, or of those in held.py; its name stands in f["_layout"]."""
         if self.held:
-            return self.split() if x < .34 else self.rail() if x < .67 else self.boxed()
-        if x < .56:
-            return self.article()
-        if x < .68:
-            return self.newspaper()
-        if x < .79:
-            return self.hero()
-        if x < .92:
-            return self.front()
-        return self.reader()
+            make = self.r.choice(HELD)
+            cv, f = make(self)
+            f["_layout"] = make.__name__
+        else:
+            name = self.r.choices([n for _, n in self.LAYOUTS], [w for w, _ in self.LAYOUTS])[0]
+            cv, f = getattr(self, name)()
+            f["_layout"] = name
+        return cv, f
 
     def make(self, level=1.0, held=False, unreadable=.045, rnd=None):
         """One page; see the head of the file."""
@@ -995,6 +1003,7 @@ class Maker:
         if r.random() < .13:
             _, buf = cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, r.randint(38, 92)])
             img = cv2.imdecode(buf, cv2.IMREAD_COLOR)
+        self.name = f.get("_layout", "simple")
         f = {k: v for k, v in f.items() if not k.startswith("_")}
         return img, cv.g, cv.role, f
 

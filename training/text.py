@@ -53,6 +53,10 @@ def _load(name):
     return open(path, encoding="utf8").read().split("\n") if os.path.exists(path) else ["word", "list", "absent"]
 
 
+# Pairs to tell apart: inside a word, and after one.
+CONFUSABLE = [("'’", "'’"), ("-–—", "–—-"), (".,", ".,"), (":;", ":;"), ("/|", "…"), ("&+", "!?"), ("“\"", "\"”"), ("‘'", "'’")]
+
+
 class Text:
     """A source of text with its own random state; `rnd` is the share of random-letter texts."""
 
@@ -65,6 +69,7 @@ class Text:
         self.paras = [p for n in news for p in n["paragraphs"]]
         self.titles = [n["title"] for n in news if n["title"] and all(c in CHARSET or c == " " for c in n["title"])]
         self.rnd = 0.2
+        self.odd = 0.0          # share of names and dates made of random letters and digits
 
     # -- words -------------------------------------------------------------------------------
     def gibberish(self, lo=1, hi=9):
@@ -138,10 +143,17 @@ class Text:
             return r.choice(self.caps)
         return r.choice(self.eu).capitalize()
 
+    def syllables(self, lo, hi):
+        """A name nobody has, that could be one."""
+        r = self.r
+        return "".join(r.choice("b c d f g h j k l m n p r s t v w z br ch dr gr kl kr pr sch sh st str th tr sz".split()) + r.choice("a e i o u a e i o ai au ea ei ie oo ou y ö é á ü".split()) +
+                       r.choice(["", "", "n", "r", "l", "s", "m", "t", "ck", "nd", "rt", "ll", "x"]) for _ in range(r.randint(lo, hi)))
+
     def name(self):
         r = self.r
-        if r.random() < self.rnd * .5:
-            return self.gibberish(2, 8).capitalize() + " " + self.gibberish(3, 10).capitalize()
+        if r.random() < max(self.rnd * .5, self.odd):
+            a, b = (self.gibberish(2, 8), self.gibberish(3, 10)) if r.random() < .5 else (self.syllables(1, 3), self.syllables(2, 4))
+            return a.capitalize() + " " + b.capitalize()
         f = r.choice(FIRST) if r.random() < .8 else r.choice(self.caps)
         n = f + " " + self.surname()
         x = r.random()
@@ -151,6 +163,10 @@ class Text:
             n = n + "-" + self.surname()
         elif x < .15:
             n = n + r.choice([" Jr.", " III", ", MA", " Jr"])
+        elif x < .18:
+            n = "%s. %s. %s" % (r.choice("ABCDEFGHJKLMNPRSTW"), r.choice("ABCDEFGHJKLMNPRSTW"), self.surname())
+        elif x < .21:
+            n = r.choice(FIRST) + " " + n
         return n
 
     # -- fields ------------------------------------------------------------------------------
@@ -206,6 +222,8 @@ class Text:
         elif p < .27 and len(w) > 4:
             i = r.randint(1, len(w) - 3)
             w[i] += r.choice([" –", " —", " -", " &", " +", " /", "…", "..."])
+        for a, b in r.sample(CONFUSABLE, 2) if r.random() < self.odd * .5 else ():   # marks that look alike
+            w.insert(r.randint(1, len(w)), r.choice(a).join([r.choice(self.en), r.choice(self.en)]) if r.random() < .6 else r.choice(self.en) + r.choice(b))
         s = " ".join(w)
         e = r.random()
         if e < .07:
@@ -267,6 +285,8 @@ class Text:
         """(prefix, date as printed)."""
         r = self.r
         d, m, y = r.randint(1, 28 + (r.random() < .5) * 2), r.randrange(12), r.choice([r.randint(2015, 2027), r.randint(1990, 2030)])
+        if r.random() < self.odd:                       # digits that cannot be guessed
+            d, y = r.randint(1, 99), r.randint(1000, 9999)
         M, A = MONTHS[m], (MONTHS[m][:3] if m != 8 or r.random() < .5 else "Sept")
         day = r.choice(DAYS)
         x = r.random()
@@ -299,7 +319,7 @@ class Text:
         else:
             s = "%s %d%s, %d" % (M, d, {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd"}.get(d, "th"), y)
         if r.random() < .22 and "ago" not in s:
-            h, mi = r.randint(0, 23), r.randint(0, 59)
+            h, mi = (r.randint(0, 23), r.randint(0, 59)) if r.random() >= self.odd else (r.randint(0, 99), r.randint(0, 99))
             t = r.choice(["%d:%02d" % (h, mi), "%02d:%02d" % (h, mi), "%d:%02d %s" % (h % 12 + 1, mi, r.choice(["AM", "PM", "a.m.", "p.m.", "am", "pm"])), "%02d.%02d" % (h, mi)])
             t += r.choice(["", "", " GMT", " ET", " EST", " BST", " CET", " UTC"])
             s += r.choice([" ", ", ", " at ", " · ", " | "]) + t

@@ -8,6 +8,8 @@ checkpoint and the model (exported, Hugging Face layout) in the folder. Call aga
 """
 import argparse, json, math, os, subprocess, sys, time
 
+HEADS_ALONE = 300       # steps over which new dense heads gain their say over a trained tower
+
 
 def parse():
     a = argparse.ArgumentParser()
@@ -20,6 +22,7 @@ def parse():
     a.add_argument("--lr", type=float, default=2.5e-3)
     a.add_argument("--adam", type=float, default=1.2e-3)
     a.add_argument("--decay", type=float, default=.35, help="last share of the plan in which the rate falls to zero")
+    a.add_argument("--start", help="a trained model's folder to go on from, where there is no checkpoint: no curriculum then")
     a.add_argument("--steps", type=int, default=0, help="stop after so many steps (tests)")
     a.add_argument("--gpus", type=int, default=-1)
     a.add_argument("--chrome", type=float, default=.03, help="share of browser-rendered pages, where there are any")
@@ -133,6 +136,11 @@ def main(a):
         done, seen, step0 = d["done"], d["seen"], d["step"]
         if rank == 0:
             print("resumed after %.0f s, %d pages" % (done, seen), flush=True)
+    if a.start and fresh and not done:
+        from .export import read
+        read(model.hf, a.start)
+        if rank == 0:
+            print("goes on from", a.start, flush=True)
     torch.manual_seed(1000 * rank + step0)
     if cuda:                                                # pin the slots where they lie
         import ctypes
@@ -140,11 +148,11 @@ def main(a):
         torch.cuda.cudart().cudaHostRegister(addr, len(feed.buf), 0)
     tens = [{k: torch.from_numpy(v.view("int16") if v.dtype == "uint16" else v) for k, v in s.items()} for s in feed.slots]
 
-    def step_fn(img, r, ids, tgt, seg, pos, wt, glyph, role):
+    def step_fn(img, r, ids, tgt, seg, pos, wt, glyph, role, dense):
         B = img.shape[0]
         x = augment(img.permute(0, 3, 1, 2).float(), r)
         cells = lambda t: t.view(B, 28, 2, 28, 4).permute(0, 1, 3, 2, 4).reshape(B, 784, 8).long()
-        return model(x, ids.long(), tgt.long(), seg.long(), pos.long(), wt, cells(glyph), cells(role))
+        return model(x, ids.long(), tgt.long(), seg.long(), pos.long(), wt, cells(glyph), cells(role), dense)
 
     fn = step_fn if a.eager or not cuda else torch.compile(step_fn)
     B = a.batch
@@ -175,13 +183,15 @@ def main(a):
         z = {k: torch.zeros((B,) + tuple(v.shape[1:]), dtype=v.dtype, device=dev) for k, v in tens[0].items()}
         z["tgt"][:, 3], z["seg"][:, :8], z["wt"][:, 3] = 5, 1, 1.0
         with torch.autocast(dev.type, torch.bfloat16):
-            l = fn(z["img"], torch.rand(B, 6, device=dev), z["ids"], z["tgt"], z["seg"], z["pos"], z["wt"], z["glyph"], z["role"])
+            l = fn(z["img"], torch.rand(B, 6, device=dev), z["ids"], z["tgt"], z["seg"], z["pos"], z["wt"], z["glyph"], z["role"], torch.zeros((), device=dev))
             (l[0] + l[1] + l[2]).backward()
         opt.flat.zero_()
         torch.cuda.synchronize()
         if rank == 0:
             print("compiled in %.0f s" % (time.time() - t0), flush=True)
-    feed.progress.value = done / a.total
+    offset = .5 if a.start else 0.0                         # of the curriculum: a trained reader skips it
+    stage = lambda p: offset + (1 - offset) * min(1.0, p)
+    feed.progress.value = stage(done / a.total)
     pending = [fetch()]
     t0 = None
     elapsed, k, log = 0.0, 0, []
@@ -208,7 +218,7 @@ def main(a):
                 v.record_stream(torch.cuda.current_stream())
         r = torch.rand(B, 6, device=dev)
         with torch.autocast(dev.type, torch.bfloat16, enabled=cuda):
-            tl, gl, rl, acc = fn(batch["img"], r, batch["ids"], batch["tgt"], batch["seg"], batch["pos"], batch["wt"], batch["glyph"], batch["role"])
+            tl, gl, rl, acc = fn(batch["img"], r, batch["ids"], batch["tgt"], batch["seg"], batch["pos"], batch["wt"], batch["glyph"], batch["role"], torch.tensor(min(1.0, k / HEADS_ALONE) if a.start and step0 == 0 else 1.0, device=dev))
             loss = tl + gl + .5 * rl
         loss.backward()
         if cuda:
@@ -238,7 +248,7 @@ def main(a):
             if ctl is not None:
                 dist.broadcast(e, 0, group=ctl)
             elapsed = float(e)
-            feed.progress.value = min(1.0, (done + elapsed) / a.total)
+            feed.progress.value = stage((done + elapsed) / a.total)
             stop = elapsed >= a.run or done + elapsed >= a.total or (a.steps and k >= a.steps)
             if len(log) >= 250 or stop or (a.steps and k % 20 == 0):
                 v = torch.stack(log).mean(0).tolist()

@@ -51,6 +51,10 @@ void nr_picture_size(const nr_picture *picture, int32_t *width, int32_t *height)
     *height = picture->image.height;
 }
 
+bool nr_picture_is_damaged(const nr_picture *picture) {
+    return picture->image.damaged;
+}
+
 const uint8_t *nr_picture_rgb(const nr_picture *picture) {
     return picture->image.rgb;
 }

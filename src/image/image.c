@@ -27,6 +27,7 @@ nr_status nr_image_check_size(const nr_image_limits *limits, const char *what, u
                "%s: %llux%llu is %llu pixels, expected at most %llu", what,
                (unsigned long long)width, (unsigned long long)height,
                (unsigned long long)(width * height), (unsigned long long)limits->pixels_max);
+    short_side = NR_MAX(short_side, NR_IMAGE_ASPECT_SHORT_MIN);
     NR_FAIL_IF(long_side > short_side * limits->aspect_max, LIMIT,
                "%s: %llux%llu pixels, expected sides of at most %u to 1", what,
                (unsigned long long)width, (unsigned long long)height, limits->aspect_max);
@@ -114,7 +115,9 @@ static nr_status transpose(nr_image *image, bool mirror_row, bool mirror_column,
                     memcpy(rgb + (y * w + x) * 3, image->rgb + (row * h + column) * 3, 3);
                 }
     nr_free(image->rgb);
-    *image = (nr_image){.rgb = rgb, .width = (int32_t)w, .height = (int32_t)h};
+    image->rgb = rgb;
+    image->width = (int32_t)w;
+    image->height = (int32_t)h;
     return NR_STATUS_OK;
 }
 

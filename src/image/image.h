@@ -11,6 +11,7 @@
 typedef struct nr_image {
     uint8_t *rgb; /* owns; u8 [height, width, 3] HWC RGB, rows without padding; NULL when empty */
     int32_t width, height; /* pixels, each 1..NR_IMAGE_SIDE_MAX unless empty */
+    bool damaged; /* parts of the file were unreadable; the decoder filled them in */
 } nr_image;
 
 /* What a picture may cost. Zero in a field means the default of nr_limits.h. */
@@ -18,7 +19,7 @@ typedef struct nr_image_limits {
     size_t bytes_max;      /* encoded bytes */
     uint64_t pixels_max;   /* width * height */
     uint32_t side_max;     /* longest side in pixels */
-    uint32_t aspect_max;   /* long side / short side */
+    uint32_t aspect_max;   /* long side / short side, the short one counted as at least 8 */
     int32_t jpeg_scans_max; /* progressive scans */
 } nr_image_limits;
 nr_image_limits nr_image_limits_default(void);

@@ -9,6 +9,29 @@ float nr_attention_scale(int32_t head_dim) {
     return (float)(1.0 / sqrt((double)head_dim));
 }
 
+nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
+                  int32_t n_keys) {
+    size_t cap = nr_round_up((size_t)n_keys, NR_KV_BLOCK), heads = (size_t)n_kv_heads;
+    size_t v_dim = nr_round_up((size_t)head_dim, NR_KV_BLOCK), cell = nr_dtype_bytes(dtype);
+    nr_kv kv = {
+        .dtype = dtype, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .cap = (int32_t)cap};
+    kv.k = nr_arena_take(a, heads * cap * (size_t)head_dim, cell);
+    kv.v = nr_arena_take(a, heads * cap * v_dim, cell);
+    return kv;
+}
+
+void nr_carve_overlaid(nr_model *model, nr_arena *a, nr_carve_fn first, nr_carve_fn second) {
+    nr_arena one = nr_arena_within(NULL, 0), other = nr_arena_within(NULL, 0);
+    first(model, &one);
+    second(model, &other);
+    size_t bytes = NR_MAX(one.used, other.used);
+    void *block = nr_arena_take(a, bytes, 1);
+    one = nr_arena_within(block, bytes);
+    other = nr_arena_within(block, bytes);
+    first(model, &one);
+    second(model, &other);
+}
+
 /* Only a trace has a tap, so this may allocate. */
 void nr_tap_rows(const nr_tap *tap, nr_backend *be, const char *name, const float *rows,
                  int64_t n_rows, int64_t n_cols) {

@@ -79,15 +79,24 @@ static void open_model(const char *dir, int n) {
     nr_session_free(session);
 }
 
-/* A small checkpoint with random weights, whose answers are long nonsense: the whole machinery. */
-static int set_up(void **state) {
+/* Small checkpoints with random weights, whose answers are long nonsense: the whole machinery. */
+static int open_preset(const char *preset, int n) {
     char dir[4096];
-    (void)state;
     fixture_temp_dir(temp);
-    fixture_make_checkpoint("odd", fixture_path(dir, "%s/odd", temp), "");
+    fixture_make_checkpoint(preset, fixture_path(dir, "%s/model", temp), "");
     for (int i = 0; i < 3; i++) pictures[i] = fixture_picture(90 - 20 * i, 50 + 27 * i);
-    open_model(dir, N_CASES);
+    open_model(dir, n);
     return 0;
+}
+
+static int set_up(void **state) {
+    (void)state;
+    return open_preset("odd", N_CASES);
+}
+
+static int set_up_blip2(void **state) {
+    (void)state;
+    return open_preset("blip2-odd", 4); /* those with a picture */
 }
 
 static int tear_down(void **state) {
@@ -165,7 +174,7 @@ static void assert_answer(const sched_result *r, const sched_case *c) {
     assert_int_equal(r->n_tokens, c->want_tokens);
 }
 
-/* All at once, in some order, over some slots. */
+/* All at once, in some order, over some slots. stride has no factor in common with n_cases. */
 static void compare_all(int32_t n_slots, int stride) {
     nr_sched *sched = open_sched(n_slots, n_cases);
     nr_job *jobs[N_CASES];
@@ -211,8 +220,7 @@ static void test_questions(void **state) {
     request.generation = options_of(&cases[0]);
     MUST(nr_sched_submit(sched, &request, &job, err));
     while ((event = nr_job_next(job, 60000)).kind != NR_EVENT_END) {
-        if (event.kind == NR_EVENT_TEXT)
-            strncat(text[event.i_question], event.text, event.n_bytes);
+        if (event.kind == NR_EVENT_TEXT) strncat(text[event.i_question], event.text, event.n_bytes);
         if (event.kind == NR_EVENT_ANSWER) {
             assert_int_equal(event.i_question, n_answers++);
             assert_int_equal(event.stats.image_tokens, nr_engine_get_info(engine).image_tokens);
@@ -244,8 +252,10 @@ static void test_cancel_at_every_step(void **state) {
         if (k == 0) nr_job_cancel(job);
         while (event = nr_job_next(job, 60000), take(&r, &event))
             if (event.kind == NR_EVENT_TEXT && ++n_pieces == k) nr_job_cancel(job);
-        if (r.status == NR_STATUS_CANCELLED) n_cancelled++;
-        else assert_answer(&r, &cases[2]);
+        if (r.status == NR_STATUS_CANCELLED)
+            n_cancelled++;
+        else
+            assert_answer(&r, &cases[2]);
         assert_true(strncmp(r.text, cases[2].want, r.used) == 0);
         read_to_end(company, &other);
         assert_answer(&other, &cases[5]);
@@ -461,5 +471,7 @@ int main(void) {
                                        cmocka_unit_test(test_clients),
                                        cmocka_unit_test(test_refusals),
                                        cmocka_unit_test(test_bytes)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    const struct CMUnitTest with_blip2[] = {cmocka_unit_test(test_equal_to_alone)};
+    return cmocka_run_group_tests(tests, set_up, tear_down) +
+           cmocka_run_group_tests(with_blip2, set_up_blip2, tear_down);
 }
