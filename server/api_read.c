@@ -62,10 +62,10 @@ static json_t *tokens_object(const task *t) {
 
 static json_t *read_object(const task *t) {
     nr_engine_info info = nr_engine_get_info(t->server->engine);
-    json_t *reply =
-        json_pack("{s:s, s:s, s:s, s:{s:i, s:i}, s:o, s:o}", "model", info.model, "dtype",
-                  info.dtype, "kernels", info.kernels, "image", "width", t->width, "height",
-                  t->height, "tokens", tokens_object(t), "ms", times_object(t));
+    json_t *reply = json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:o, s:o}", "model", info.model,
+                              "dtype", info.dtype, "kernels", info.kernels, "image", "width",
+                              t->width, "height", t->height, "damaged", t->damaged, "tokens",
+                              tokens_object(t), "ms", times_object(t));
     if (t->prompt) {
         const answer *a = &t->answers[0];
         json_object_set_new(reply, "text", json_stringn(a->text, a->n_bytes));

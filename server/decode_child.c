@@ -32,6 +32,7 @@ void decode_run(int in_fd, size_t n_bytes, int out_fd, helper_report *report) {
         return;
     }
     nr_picture_size(picture, &report->width, &report->height);
+    report->damaged = nr_picture_is_damaged(picture);
     report->n_bytes = 3 * (uint64_t)report->width * (uint64_t)report->height;
     if (!put(out_fd, nr_picture_rgb(picture), (size_t)report->n_bytes)) {
         helper_say(report, NR_STATUS_NO_MEMORY, "no room for the picture's pixels");

@@ -314,6 +314,7 @@ nr_status helper_decode(helper *h, const uint8_t *bytes, size_t n_bytes,
     nr_status status = ask(h, &r, in_fd, cancelled, &report, &file, err);
     close(in_fd);
     if (status != NR_STATUS_OK) return status;
+    h->damaged = report.damaged != 0;
     status = take_pixels(&report, file, out, err);
     if (file >= 0) close(file);
     return status;

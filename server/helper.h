@@ -26,6 +26,7 @@
 typedef struct helper {
     int fd; /* owns; -1: not running */
     pid_t pid;
+    bool damaged; /* as nr_picture_is_damaged, of the picture decoded last */
     const net_range *nets; /* borrows; addresses that may be fetched from though not global */
     int n_nets;
 } helper;
@@ -49,7 +50,7 @@ nr_status helper_decode(helper *h, const uint8_t *bytes, size_t n_bytes,
 /* One page shared between a helper and its child: the child's report. */
 typedef struct helper_report {
     int32_t status; /* nr_status */
-    int32_t width, height;
+    int32_t width, height, damaged;
     uint64_t n_bytes; /* in the result's file */
     char message[256];
 } helper_report;

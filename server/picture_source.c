@@ -18,6 +18,7 @@ nr_status picture_decode(task *t, helper *h, nr_picture **out, nr_error *err) {
     double start_ms = http_now_ms();
     nr_status status = helper_decode(h, t->picture_bytes, t->picture_n, &t->cancelled, out, err);
     t->decode_ms = http_now_ms() - start_ms;
+    t->damaged = h->damaged;
     free(t->picture_bytes);
     t->picture_bytes = NULL;
     return status;

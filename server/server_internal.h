@@ -93,6 +93,7 @@ struct task {
     bool url_failed; /* the error is of fetching or decoding, not of the model */
     double fetch_ms, decode_ms;
     int32_t width, height;
+    bool damaged;
     nr_job *job; /* owns */
     /* on the way */
     bool begun;

@@ -86,7 +86,8 @@ function showAnswer(answer) {
   const parts = stages.map(([n, k]) => [n, answer.ms[k], ms(answer.ms[k])]);
   drawBar($('stages'), $('legend'), parts, parts.reduce((sum, p) => sum + p[1], 0) || 1);
   $('times').hidden = false;
-  say(ms(answer.ms.total) + ', ' + answer.tokens.answer + ' tokens');
+  say(ms(answer.ms.total) + ', ' + answer.tokens.answer + ' tokens' +
+      (answer.image.damaged ? ' · the file is damaged' : ''));
 }
 
 function onEvent(name, data) {

@@ -95,6 +95,8 @@ static void test_time(void **state) {
     assert_true(WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL);
 }
 
+#define DAMAGED "tests/data/image/small/bad_scan.jpg"
+
 static const atomic_bool never = false;
 
 static nr_status decode(helper *h, const char *path, nr_error *err) {
@@ -126,6 +128,7 @@ static void test_decode(void **state) {
     assert_int_equal(height, h2);
     assert_memory_equal(nr_picture_rgb(jailed), nr_picture_rgb(plain),
                         3 * (size_t)w * (size_t)height);
+    assert_false(h.damaged);
     nr_picture_free(jailed);
     nr_picture_free(plain);
     assert_int_equal(helper_decode(&h, (uint8_t *)bytes, n / 2, &never, &jailed, &problem),
@@ -136,6 +139,8 @@ static void test_decode(void **state) {
     free(bytes);
     assert_int_equal(decode(&h, "samples/README.md", &problem), NR_STATUS_FORMAT);
     assert_int_equal(decode(&h, path, &problem), NR_STATUS_OK);
+    assert_int_equal(decode(&h, DAMAGED, &problem), NR_STATUS_OK);
+    assert_true(h.damaged);
     helper_close(&h);
 }
 
