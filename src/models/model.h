@@ -35,6 +35,7 @@ typedef struct nr_model_options {
     int32_t context_default; /* that default, at most what the checkpoint allows */
     int32_t rows_max;    /* rows of one forward call (prefill chunk); 0: default */
     bool all_layers;     /* load layers that only a trace looks at */
+    bool kv_int8;        /* KV cache in INT8 */
 } nr_model_options;
 
 typedef struct nr_model_info {

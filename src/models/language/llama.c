@@ -7,6 +7,8 @@
  */
 #include "llama.h"
 
+#include "memory_parts.h"
+
 #include "nr_alloc.h"
 #include "nr_limits.h"
 
@@ -27,8 +29,10 @@ void nr_llama_release(nr_llama *m) {
 void nr_llama_carve_weights(nr_llama *m, nr_arena *a) {
     const nr_llama_config *c = &m->config;
     size_t hidden = (size_t)c->hidden;
-    nr_linear_carve(&m->embed, a, m->embed_dtype, c->vocab, c->hidden, false, c->tied);
+    nr_part_begin(a, NR_PART_HEAD);
     if (!c->tied) nr_linear_carve(&m->head, a, m->precision, c->vocab, c->hidden, false, true);
+    nr_part_begin(a, NR_PART_LANGUAGE);
+    nr_linear_carve(&m->embed, a, m->embed_dtype, c->vocab, c->hidden, false, c->tied);
     m->norm = nr_arena_take(a, hidden, sizeof(float));
     m->cos_sin = nr_arena_take(a, (size_t)m->context * (size_t)c->head_dim, sizeof(float));
     for (int32_t i = 0; i < c->n_layers; i++) {

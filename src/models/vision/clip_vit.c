@@ -2,6 +2,8 @@
  * clip_vit.c - see clip_vit.h: memory and the forward pass. */
 #include "clip_vit.h"
 
+#include "memory_parts.h"
+
 #include "nr_alloc.h"
 
 #include <stdio.h>
@@ -43,6 +45,7 @@ static void carve_linear(const nr_clip *m, nr_wide_linear *w, nr_arena *a, int32
 void nr_clip_carve_weights(nr_clip *m, nr_arena *a) {
     const nr_clip_config *c = &m->config;
     int32_t d = c->hidden;
+    nr_part_begin(a, NR_PART_VISION);
     nr_wide_linear_carve(&m->patches, a, &(nr_wide_spec){.dtype = m->precision,
                                                          .n_out = d,
                                                          .n_in = patch_dim(c),
