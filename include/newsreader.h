@@ -126,6 +126,7 @@ typedef struct nr_memory_plan {
     uint64_t resident_bytes;    /* all that stays: everything but the two above */
     uint64_t total_bytes;       /* the peak; what a ceiling is compared with */
     uint64_t ram_bytes, vram_bytes; /* total_bytes by device */
+    uint64_t picture_pixels_max; /* of a picture there is room for */
     int32_t n_slots, context_tokens;
     nr_kv_type kv;
     const char *device;         /* "cpu" */
@@ -271,6 +272,7 @@ typedef struct nr_self_test {
     char reason[160];   /* why it failed; "" */
     int32_t answer_tokens;
     double preprocess_ms, vision_ms, prefill_ms, decode_ms;
+    uint64_t resident_bytes; /* of the process, while engine and session were there */
 } nr_self_test;
 
 /* A known picture and question through the whole path, in a session of its own. Fails (SELF_TEST)

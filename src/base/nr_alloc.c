@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #define PAGE_BYTES ((size_t)4096) /* the smallest there is */
 
 static atomic_uint_fast64_t n_calls, n_library_calls, n_live, n_page_bytes;
@@ -63,6 +67,12 @@ void nr_free(void *owned) {
     if (!owned) return;
     atomic_fetch_sub(&n_live, 1);
     free(owned);
+}
+
+void nr_trim_heap(void) {
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 void *nr_map_pages(size_t bytes, bool huge_pages) {

@@ -13,6 +13,9 @@ void *nr_calloc(size_t count, size_t item_bytes); /* zeroed; NULL if refused or 
 void *nr_realloc(void *owned, size_t bytes);     /* owned stays valid when NULL is returned */
 void nr_free(void *owned);                       /* accepts NULL */
 
+/* Hand free pages of the heap back to the system: after parsing, before what stays is measured. */
+void nr_trim_heap(void);
+
 /* Large page-aligned zeroed blocks for arenas, straight from the kernel; untouched pages cost no
  * resident memory. huge_pages asks for transparent huge pages (weights are streamed through). */
 void *nr_map_pages(size_t bytes, bool huge_pages); /* NULL when refused */

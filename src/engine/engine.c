@@ -202,7 +202,9 @@ static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine
     NR_TRY(nr_backend_cpu_open(o->n_threads, o->cpu_kernels, &e->be, err));
     NR_TRY(open_tokenizer(e, model_dir, err));
     NR_TRY(choose_prompt(e, err));
+    nr_trim_heap(); /* a vocabulary's JSON takes ten times what stays of it */
     NR_TRY(plan_and_load(e, model_dir, o, err));
+    nr_trim_heap();
     NR_TRY(open_scratch(e, err));
     NR_TRY(nr_image_cache_open(&e->images, e->be, e->model, o->image_cache, err));
     fill_info(e);

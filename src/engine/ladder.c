@@ -46,7 +46,8 @@ static nr_status try_rung(const nr_rung *rung, const nr_ladder_policy *policy, n
     r->load_ms = engine->info.load_ms;
     nr_status status = NR_STATUS_OK;
     if (policy->self_test) status = nr_engine_self_test(engine, &r->self_test, err);
-    r->resident_bytes = nr_memory_usage_get().resident_bytes;
+    r->resident_bytes =
+        policy->self_test ? r->self_test.resident_bytes : nr_memory_usage_get().resident_bytes;
     if (status == NR_STATUS_OK)
         *out = engine;
     else

@@ -100,6 +100,7 @@ static void begin(nr_memory_plan *p, const char *name, const nr_engine_options *
                           .process_bytes = NR_PROCESS_BYTES};
     snprintf(p->model, sizeof p->model, "%s", name);
     uint64_t pixels = o->picture_pixels_max ? o->picture_pixels_max : NR_IMAGE_PIXELS_MAX;
+    p->picture_pixels_max = pixels;
     p->picture_bytes = nr_picture_bytes_max(pixels, o->n_pictures ? o->n_pictures : 1);
 }
 
