@@ -55,6 +55,6 @@
 #define NR_IMAGE_CACHE_MAX 65536         /* pictures whose features are kept */
 /* What a process has beside everything the plan counts: code and data of the program and its
  * libraries, stacks, the C library's heap, parsed configuration. docs/MEMORY.md measures it. */
-#define NR_PROCESS_BYTES (4u << 20)
+#define NR_PROCESS_BYTES (6u << 20)
 
 #endif

@@ -7,6 +7,9 @@
 #include "nr_alloc.h"
 #include "nr_limits.h"
 
+/* The beginning of a reserved picture's spare room, which decoders use for rows, keeps its pages. */
+#define ROWS_ROOM ((size_t)4 * NR_IMAGE_SIDE_MAX)
+
 nr_image_limits nr_image_limits_default(void) {
     return (nr_image_limits){.bytes_max = NR_IMAGE_BYTES_MAX,
                              .pixels_max = NR_IMAGE_PIXELS_MAX,
@@ -143,13 +146,13 @@ static nr_status transpose(nr_image *image, bool mirror_row, bool mirror_column,
                     size_t column = mirror_column ? h - 1 - y : y;
                     memcpy(rgb + (y * w + x) * 3, image->rgb + (row * h + column) * 3, 3);
                 }
-    if (image->room) {
-        image->spare = image->rgb;
-        nr_drop_pages(image->spare, image->room); /* one block at a time is what is planned */
+    if (image->room) { /* one block at a time is what is planned: the other's pages go back */
+        memcpy(image->rgb, rgb, w * h * 3);
+        if (image->room > ROWS_ROOM) nr_drop_pages(rgb + ROWS_ROOM, image->room - ROWS_ROOM);
     } else {
         nr_free(image->rgb);
+        image->rgb = rgb;
     }
-    image->rgb = rgb;
     image->width = (int32_t)w;
     image->height = (int32_t)h;
     return NR_STATUS_OK;

@@ -9,6 +9,23 @@ float nr_attention_scale(int32_t head_dim) {
     return (float)(1.0 / sqrt((double)head_dim));
 }
 
+nr_dtype nr_kv_dtype(const nr_model_options *options) {
+    if (options->kv_int8) return NR_DTYPE_I8;
+    return options->precision == NR_DTYPE_F32 ? NR_DTYPE_F32 : NR_DTYPE_F16;
+}
+
+nr_kv nr_kv_carve(nr_arena *device, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
+                  int32_t cap) {
+    nr_kv kv = {.dtype = dtype, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .cap = cap};
+    size_t cell = nr_dtype_bytes(dtype), rows = (size_t)n_kv_heads * (size_t)cap;
+    kv.k = nr_arena_take(device, rows * (size_t)head_dim, cell);
+    kv.v = nr_arena_take(device, rows * nr_round_up((size_t)head_dim, NR_KV_BLOCK), cell);
+    if (dtype != NR_DTYPE_I8) return kv;
+    kv.k_scale = nr_arena_take(device, rows, sizeof(float));
+    kv.v_scale = nr_arena_take(device, rows, sizeof(float));
+    return kv;
+}
+
 /* Only a trace has a tap, so this may allocate. */
 void nr_tap_rows(const nr_tap *tap, nr_backend *be, const char *name, const float *rows,
                  int64_t n_rows, int64_t n_cols) {

@@ -63,17 +63,9 @@ void nr_llama_carve_scratch(nr_llama *m, nr_arena *a) {
 
 void nr_llama_carve_cache(const nr_llama *m, nr_cache *cache, nr_arena *host, nr_arena *device) {
     const nr_llama_config *c = &m->config;
-    size_t cell = nr_dtype_bytes(m->kv_dtype), cap = (size_t)m->cache_cap;
-    size_t v_dim = nr_round_up((size_t)c->head_dim, NR_KV_BLOCK);
     nr_kv *layers = nr_arena_take(host, (size_t)c->n_layers, sizeof(nr_kv));
     for (int32_t i = 0; i < c->n_layers; i++) {
-        nr_kv kv = {.dtype = m->kv_dtype,
-                    .n_kv_heads = c->n_kv_heads,
-                    .head_dim = c->head_dim,
-                    .cap = m->cache_cap};
-        size_t heads = (size_t)c->n_kv_heads;
-        kv.k = nr_arena_take(device, heads * cap * (size_t)c->head_dim, cell);
-        kv.v = nr_arena_take(device, heads * cap * v_dim, cell);
+        nr_kv kv = nr_kv_carve(device, m->kv_dtype, c->n_kv_heads, c->head_dim, m->cache_cap);
         if (layers) layers[i] = kv;
     }
     cache->layers = layers;

@@ -84,7 +84,7 @@ nr_status nr_llama_configure(nr_llama *m, const nr_json_at *text_config,
                "context of %d tokens asked for, the checkpoint allows 1 to %d", context,
                c->context_max);
     m->precision = options->precision;
-    m->kv_dtype = options->precision == NR_DTYPE_F32 ? NR_DTYPE_F32 : NR_DTYPE_F16;
+    m->kv_dtype = nr_kv_dtype(options);
     m->embed_dtype = m->precision;
     m->context = context;
     m->cache_cap = (int32_t)nr_round_up((size_t)context, NR_KV_BLOCK);
