@@ -32,6 +32,7 @@ typedef struct results {
     float linear_i8[ROWS * N_OUT], linear_f32[ROWS * N_OUT], residual[ROWS * N_IN];
     float rms[ROWS * N_IN], layer[ROWS * N_IN], gated[ROWS * (N_IN / 2)], active[ROWS * N_IN];
     float embed[ROWS * N_IN], rope[ROWS * HEADS * HEAD_DIM], attention[ROWS * HEADS * HEAD_DIM];
+    float attention_i8[ROWS * HEADS * HEAD_DIM];
     float patches[3 * 28 * 28];
     int32_t argmax;
 } results;
@@ -48,7 +49,8 @@ static const struct {
               {"activation", offsetof(results, embed)},
               {"embedding", offsetof(results, rope)},
               {"rotary positions", offsetof(results, attention)},
-              {"attention", offsetof(results, patches)},
+              {"attention", offsetof(results, attention_i8)},
+              {"attention over INT8", offsetof(results, patches)},
               {"patches", offsetof(results, argmax)},
               {"argmax", sizeof(results)}};
 
@@ -61,7 +63,7 @@ typedef struct bench {
     results expected, found;
     nr_arena arena;
     nr_linear i8, f32;
-    nr_kv kv;
+    nr_kv kv, kv_i8;
     void *scratch;
     size_t scratch_bytes;
 } bench;
@@ -74,9 +76,8 @@ static void carve(bench *b) {
     nr_arena *a = &b->arena;
     nr_linear_carve(&b->i8, a, NR_DTYPE_I8, N_OUT, N_IN, true, false);
     nr_linear_carve(&b->f32, a, NR_DTYPE_F32, N_OUT, N_IN, true, false);
-    b->kv = (nr_kv){.dtype = NR_DTYPE_F16, .n_kv_heads = HEADS, .head_dim = HEAD_DIM, .cap = CAP};
-    b->kv.k = nr_arena_take(a, HEADS * CAP * HEAD_DIM, sizeof(uint16_t));
-    b->kv.v = nr_arena_take(a, HEADS * CAP * nr_round_up(HEAD_DIM, NR_KV_BLOCK), sizeof(uint16_t));
+    b->kv = nr_kv_carve(a, NR_DTYPE_F16, HEADS, HEAD_DIM, CAP);
+    b->kv_i8 = nr_kv_carve(a, NR_DTYPE_I8, HEADS, HEAD_DIM, CAP);
     b->scratch = nr_arena_take(a, b->scratch_bytes, 1);
 }
 
@@ -115,24 +116,28 @@ static void run_linears(bench *b, nr_backend *be, results *r) {
     ops->embed(be, r->embed, N_IN, ids, ROWS, &b->i8);
 }
 
-static void run_attention(bench *b, nr_backend *be, results *r) {
-    const nr_backend_ops *ops = be->ops;
+static void attend(bench *b, nr_backend *be, const nr_kv *kv, const float *q, float *y) {
     const int64_t ld = HEADS * HEAD_DIM;
+    be->ops->kv_store(be, kv, 0, b->keys, ld, b->keys, ld, KEYS);
+    be->ops->attention(be, &(nr_attention_args){.y = y,
+                                                .q = q,
+                                                .ldy = ld,
+                                                .ldq = ld,
+                                                .m = ROWS,
+                                                .n_heads = HEADS,
+                                                .kv = kv,
+                                                .n_keys = KEYS,
+                                                .pos0 = KEYS - ROWS,
+                                                .causal = true,
+                                                .scale = 0.25f});
+}
+
+static void run_attention(bench *b, nr_backend *be, results *r) {
     const int32_t positions[ROWS] = {0, 3, 11, 30, 36};
     memcpy(r->rope, b->rows, sizeof r->rope);
-    ops->rope(be, r->rope, ld, positions, ROWS, HEADS, HEAD_DIM, b->table);
-    ops->kv_store(be, &b->kv, 0, b->keys, ld, b->keys, ld, KEYS);
-    ops->attention(be, &(nr_attention_args){.y = r->attention,
-                                            .q = r->rope,
-                                            .ldy = ld,
-                                            .ldq = ld,
-                                            .m = ROWS,
-                                            .n_heads = HEADS,
-                                            .kv = &b->kv,
-                                            .n_keys = KEYS,
-                                            .pos0 = KEYS - ROWS,
-                                            .causal = true,
-                                            .scale = 0.25f});
+    be->ops->rope(be, r->rope, HEADS * HEAD_DIM, positions, ROWS, HEADS, HEAD_DIM, b->table);
+    attend(b, be, &b->kv, r->rope, r->attention);
+    attend(b, be, &b->kv_i8, r->rope, r->attention_i8);
 }
 
 static void run_ops(bench *b, nr_backend *be, results *r) {
