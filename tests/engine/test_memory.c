@@ -131,13 +131,17 @@ static void test_prediction_middle(void **state) {
 }
 
 /* Every kind of file, upright and turned, large and small, over and over. */
-static const char *const files[] = {
-    "tests/data/image/small/420.jpg",       "tests/data/image/small/progressive.jpg",
-    "tests/data/image/small/exif6.jpg",     "tests/data/image/small/c2b8i.png",
-    "tests/data/image/small/lossless.webp", "tests/data/image/small/lossy.webp",
-    "tests/data/image/small/plain.gif",     "tests/data/image/small/cmyk.jpg",
-    "tests/tiny/tiny/tall.png",             "tests/tiny/tiny/wide.png",
-    "samples/valley-gazette.png"};
+static const char *const files[] = {"tests/data/image/small/420.jpg",
+                                    "tests/data/image/small/progressive.jpg",
+                                    "tests/data/image/small/exif6.jpg",
+                                    "tests/data/image/small/c2b8i.png",
+                                    "tests/data/image/small/lossless.webp",
+                                    "tests/data/image/small/lossy.webp",
+                                    "tests/data/image/small/plain.gif",
+                                    "tests/data/image/small/cmyk.jpg",
+                                    "tests/tiny/tiny/tall.png",
+                                    "tests/tiny/tiny/wide.png",
+                                    "samples/valley-gazette.png"};
 #define N_FILES ((int)NR_COUNT(files))
 
 static void test_flat(void **state) {
@@ -159,8 +163,8 @@ static void test_flat(void **state) {
         read_file(&r, files[i % N_FILES], i % 3 ? NR_FIT_PAD : NR_FIT_CROP, 1 + i % 5);
     }
     nr_memory_usage end = nr_memory_usage_get();
-    uint64_t ours = end.allocations - end.library_allocations -
-                    (warm.allocations - warm.library_allocations);
+    uint64_t ours =
+        end.allocations - end.library_allocations - (warm.allocations - warm.library_allocations);
     uint64_t now = mapped("Rss:");
     print_message("%d pictures: %llu bytes resident after %d, %llu at the end; %llu allocations\n",
                   n, (unsigned long long)resident, warm_up, (unsigned long long)now,
@@ -220,7 +224,8 @@ static void test_address_space(void **state) {
              "read --model models/reader --threads 4 --max-pixels 2000000 --max-ram %llu --fields "
              "headline samples/valley-gazette.png %s %s %s",
              (unsigned long long)plan.total_bytes, files[1], files[2], files[4]);
-    if (run_under(limit, args, out) != 0) fail_msg("under %llu: %s", (unsigned long long)limit, out);
+    if (run_under(limit, args, out) != 0)
+        fail_msg("under %llu: %s", (unsigned long long)limit, out);
     assert_non_null(strstr(out, "contest ends in a tie"));
     /* Far below it: an error with its bytes, not a crash. */
     assert_int_equal(run_under(plan.weights_bytes + plan.scratch_bytes, args, out), 3);
@@ -247,9 +252,11 @@ static void test_command(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prediction_reader), cmocka_unit_test(test_prediction_middle),
-        cmocka_unit_test(test_flat),              cmocka_unit_test(test_no_allocations),
-        cmocka_unit_test(test_address_space),     cmocka_unit_test(test_command)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_prediction_reader),
+                                       cmocka_unit_test(test_prediction_middle),
+                                       cmocka_unit_test(test_flat),
+                                       cmocka_unit_test(test_no_allocations),
+                                       cmocka_unit_test(test_address_space),
+                                       cmocka_unit_test(test_command)};
     return cmocka_run_group_tests(tests, set_up, fixture_remove_temp);
 }

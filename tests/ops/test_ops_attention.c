@@ -98,12 +98,12 @@ static void test_shapes(void) {
     int turn = 0;
     for (size_t d = 0; d < NR_COUNT(head_dims); d++)
         for (size_t k = 0; k < NR_COUNT(keys); k++)
-            for (int f = 0; f < 6; f++, turn++) {
+            for (int f = 0; f < 4; f++, turn++) {
                 int32_t m = NR_MIN(ms[(size_t)turn % NR_COUNT(ms)], keys[k]);
                 shape s = {.heads = 4, .kv_heads = turn % 3 == 0 ? 4 : turn % 3,
                            .dim = head_dims[d],
                            .keys = keys[k], .m = m, .causal = f & 1};
-                compare_attention(&s, types[f / 2]);
+                compare_attention(&s, types[turn / 2 % 3]);
             }
     for (int f = 0; f < 3; f++) {
         nr_dtype dtype = types[f];
