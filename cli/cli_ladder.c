@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cli_ladder.c - which model answers: the one named, one of its fallbacks, or one of a configuration
- * file's; and what is said about the choice.
+ * cli_ladder.c - which model answers: the one named, one of its fallbacks, or one of a
+ * configuration file's; and what is said about the choice.
  */
 #include "cli.h"
 

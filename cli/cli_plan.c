@@ -116,8 +116,9 @@ int cli_remedies(const char *model, const cli_options *o, const nr_memory_plan *
             NR_STATUS_OK)
             continue;
         cli_remedy r = {.ram_bytes = plan.ram_bytes, .device_bytes = cli_device_bytes(&plan)};
-        if (r.ram_bytes >= p->ram_bytes && r.device_bytes >= ours) continue;
         uint64_t ceiling = o->engine.ram_bytes_max;
+        bool lower_ram = ceiling && r.ram_bytes < p->ram_bytes;
+        if (!lower_ram && !(card->bytes && r.device_bytes < ours)) continue;
         r.fits = (!ceiling || r.ram_bytes <= ceiling) &&
                  (!card->bytes || others + r.device_bytes <= card->bytes);
         memcpy(r.text, attempts[i].text, sizeof r.text);

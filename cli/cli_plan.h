@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cli_plan.h - the memory plan for people: what it consists of, whether it fits a ceiling or a shared
- * card, and what would make it fit.
+ * cli_plan.h - the memory plan for people: what it consists of, whether it fits a ceiling or a
+ * shared card, and what would make it fit.
  */
 #ifndef CLI_PLAN_H
 #define CLI_PLAN_H

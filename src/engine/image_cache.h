@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * image_cache.h - features of pictures that were looked at before, so that the same picture does
- * not go through the vision tower again. A key is the SHA-256 of what the tower would be given: fit,
- * size and decoded pixels. The cache belongs to one engine, so the model is part of every key
+ * not go through the vision tower again. A key is the SHA-256 of what the tower would be given:
+ * fit, size and decoded pixels. The cache belongs to one engine, so the model is part of every key
  * already. What comes out is what went in, bit for bit. Fixed size; the picture that was not asked
  * for longest makes room. One thread, as the engine.
  */

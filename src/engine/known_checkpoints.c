@@ -31,8 +31,8 @@ static const nr_known known[] = {
          "\"model_type\": \"clip_vision_model\", \"hidden_size\": 1024,"
          "\"intermediate_size\": 4096, \"num_hidden_layers\": 24, \"num_attention_heads\": 16,"
          "\"image_size\": 336, \"patch_size\": 14}}",
-     .tokenizer_bytes = 3400000,
-     .encoder_factor = 96,
+     .tokenizer_bytes = 3201933,
+     .encoder_factor = 35,
      .rows_max = 11008},
     {.name = "blip2-opt-2.7b",
      .repository = "Salesforce/blip2-opt-2.7b",
@@ -48,8 +48,8 @@ static const nr_known known[] = {
          "\"vocab_size\": 50304, \"hidden_size\": 2560, \"word_embed_proj_dim\": 2560,"
          "\"ffn_dim\": 10240, \"num_hidden_layers\": 32, \"num_attention_heads\": 32,"
          "\"max_position_embeddings\": 2048}}",
-     .tokenizer_bytes = 4100000,
-     .encoder_factor = 96,
+     .tokenizer_bytes = 3793423,
+     .encoder_factor = 30,
      .rows_max = 10240,
      .shapes = {.vision = 985952256,
                 .bridge = 105137664 + 24576 + 1968640,
@@ -71,8 +71,8 @@ static const nr_known known[] = {
      .repository = "llava-hf/llava-v1.6-mistral-7b-hf",
      .model_type = "llava_next",
      .config_json = "{}",
-     .tokenizer_bytes = 3400000,
-     .encoder_factor = 96,
+     .tokenizer_bytes = 3190365,
+     .encoder_factor = 35,
      .rows_max = 14336,
      .shapes = {.vision = 303507456,
                 .bridge = 20979712 + 4096,
@@ -99,8 +99,8 @@ static const nr_known known[] = {
          "\"intermediate_size\": 14336, \"num_hidden_layers\": 32, \"num_attention_heads\": 32,"
          "\"num_key_value_heads\": 8, \"rope_theta\": 500000.0,"
          "\"max_position_embeddings\": 8192, \"tie_word_embeddings\": false}",
-     .tokenizer_bytes = 16000000,
-     .encoder_factor = 96,
+     .tokenizer_bytes = 21040758,
+     .encoder_factor = 30,
      .rows_max = 14336},
 };
 

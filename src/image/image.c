@@ -7,7 +7,7 @@
 #include "nr_alloc.h"
 #include "nr_limits.h"
 
-/* The beginning of a reserved picture's spare room, which decoders use for rows, keeps its pages. */
+/* The beginning of a reserved picture's spare room, where decoders put rows, keeps its pages. */
 #define ROWS_ROOM ((size_t)4 * NR_IMAGE_SIDE_MAX)
 
 nr_image_limits nr_image_limits_default(void) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * memory_parts.h - rows and columns of the ledger that a model's weights are booked in
- * (nr_arena.h): which part of the model, and what kind of data. A part sets its row where its carving begins.
+ * (nr_arena.h): which part of the model, and what kind of data. A part sets its row where its
+ * carving begins.
  */
 #ifndef NR_MEMORY_PARTS_H
 #define NR_MEMORY_PARTS_H

@@ -100,9 +100,9 @@ float nr_attention_scale(int32_t head_dim); /* 1 / sqrt(head_dim) */
 
 /* How a decoder holds keys and values: INT8 where asked for, else f32 or f16 with the precision. */
 nr_dtype nr_kv_dtype(const nr_model_options *options);
-/* One layer's keys and values of one sequence; cap is a multiple of NR_KV_BLOCK. */
-nr_kv nr_kv_carve(nr_arena *device, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
-                  int32_t cap);
+/* Keys and values of n_keys positions (rounded up to NR_KV_BLOCK) from an arena of the device. */
+nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
+                  int32_t n_keys);
 
 static inline bool nr_tap_on(const nr_tap *tap) {
     return tap && tap->fn;

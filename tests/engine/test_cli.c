@@ -239,8 +239,8 @@ static void test_ladder(void **state) {
     const json_t *memory = json_object_get(reply, "memory");
     assert_int_equal(json_integer_value(json_object_get(memory, "request_allocations")), 0);
     json_decref(reply);
-    snprintf(args, sizeof args, "read --model {m} --json --ignore-stop --max-tokens 4 --prompt x %s",
-             picture);
+    snprintf(args, sizeof args,
+             "read --model {m} --json --ignore-stop --max-tokens 4 --prompt x %s", picture);
     reply = reply_of(args, 0, "");
     assert_true(json_is_false(json_object_get(reply, "degraded")));
     assert_non_null(strstr(text_of(reply, "reason"), "first choice"));

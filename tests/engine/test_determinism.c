@@ -199,7 +199,8 @@ static void test_sessions_are_apart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_int8_greedy), cmocka_unit_test(test_int8_sampled),
-        cmocka_unit_test(test_f32_greedy), cmocka_unit_test(test_int8_cache), cmocka_unit_test(test_cache_reuse),
+        cmocka_unit_test(test_f32_greedy), cmocka_unit_test(test_int8_cache),
+        cmocka_unit_test(test_cache_reuse),
         cmocka_unit_test(test_sessions_are_apart)};
     return cmocka_run_group_tests(tests, make_checkpoint, fixture_remove_temp);
 }

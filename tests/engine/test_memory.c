@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_memory.c - predicted and measured side by side; a process that reads picture after picture
- * and grows by no page; no allocation of ours for a request; a ceiling under an address-space limit.
+ * and grows by no page; no allocation of ours for a request; a ceiling under an address-space
+ * limit.
  *
  * Measured is what the page tables hold (smaps_rollup), not the kernel's rounded counters. With
  * sanitizers memory means something else: nothing is measured then.

@@ -212,7 +212,7 @@ static void test_bytes(void **state) {
 
 /* ---- checkpoints known by name */
 
-/* Parameters by tensors.json of the real checkpoint: {"tensors": {NAME: {"shape": [..]} or [..]}} */
+/* Parameters by tensors.json of the real checkpoint. */
 static uint64_t real_parameters(const char *folder) {
     char path[4096];
     json_t *root = json_load_file(
