@@ -245,9 +245,10 @@ static void test_known(void **state) {
         print_message("%s: %llu parameters, %llu bytes of weights%s\n", rows[i].name,
                       (unsigned long long)n, (unsigned long long)p.weights_bytes,
                       p.estimate ? " (estimate)" : "");
-        /* The last vision block is not loaded; scales and outlier columns come on top. */
+        /* The last vision block is not loaded; scales, outlier columns and second digits come on
+         * top: 1.8 % for BLIP-2, 0.7 % for the others. */
         assert_true((double)p.weights_bytes > 0.995 * (double)n);
-        assert_true((double)p.weights_bytes < 1.015 * (double)n);
+        assert_true((double)p.weights_bytes < 1.02 * (double)n);
         if (p.estimate) assert_int_equal(s->vision + s->bridge + s->language + s->head, n);
         assert_ptr_equal(nr_known_find(known->repository), known);
         assert_ptr_equal(nr_known_find(strchr(known->repository, '/') + 1), known);
