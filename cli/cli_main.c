@@ -50,7 +50,8 @@ static const char help[] =
     "llama-3-8b\n"
     "bench: --tokens N --runs N --image FILE --json\n"
     "\n"
-    "exit: 0 done, 1 a picture or file failed, 2 wrong usage, 3 no model, 130 interrupted\n";
+    "exit: 0 done, 1 a picture, file or test failed or the plan does not fit, 2 wrong usage,\n"
+    "      3 no model, 130 interrupted\n";
 
 typedef struct command {
     const char *name;

@@ -110,14 +110,15 @@ static json_t *reply_object(const reader *r, const char *file, double prefill_ms
     int32_t width, height;
     nr_picture_size(r->picture, &width, &height);
     return json_pack(
-        "{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, "
-        "s:f, s:f, s:f}, s:o}",
+        "{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:b, s:{s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:f, s:f, "
+        "s:f, s:f, s:f, s:f}, s:o}",
         "file", file, "model", info.model, "degraded", r->ladder.degraded, "reason",
         r->ladder.reason, "dtype", info.dtype, "kernels", info.kernels, "image_fit",
-        nr_fit_name(s->fit), "image", "width", width, "height", height, "tokens", "image",
-        s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms", "load", info.load_ms,
-        "decode_image", r->decode_ms, "preprocess", s->preprocess_ms, "vision", s->vision_ms,
-        "prefill", prefill_ms, "generate", generate_ms, "memory", memory_object(r));
+        nr_fit_name(s->fit), "image_cached", s->image_cached, "image", "width", width, "height",
+        height, "tokens", "image", s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms",
+        "load", info.load_ms, "decode_image", r->decode_ms, "preprocess", s->preprocess_ms,
+        "vision", s->vision_ms, "prefill", prefill_ms, "generate", generate_ms, "memory",
+        memory_object(r));
 }
 
 static nr_status read_prompt(reader *r, const char *file, nr_error *err) {

@@ -337,9 +337,10 @@ typedef struct nr_ladder_report {
 } nr_ladder_report;
 
 /* Open the first rung that loads, fits and passes; what a failed one had is given back before the
- * next is tried. policy NULL: the default. Transfers *out, as nr_engine_open. *report is filled
- * whatever happens (it is large: not for small stacks). Errors: that of the last rung tried;
- * CANCELLED and ARG end the ladder at once. */
+ * next is tried. policy NULL: the default. Transfers *out, as nr_engine_open; call it on the thread
+ * that will own the engine. *report is filled whatever happens (it is large: not for small stacks)
+ * and borrows nothing. Errors: that of the last rung tried; CANCELLED and ARG end the ladder at
+ * once. */
 NR_API nr_status nr_ladder_open(const nr_rung *rungs, int32_t n_rungs,
                                 const nr_ladder_policy *policy, nr_engine **out,
                                 nr_ladder_report *report, nr_error *err);

@@ -30,7 +30,7 @@
     X(CANCELLED, -11, "cancelled")                                                                 \
     X(CEILING, -12, "memory plan exceeds the ceiling")                                             \
     X(INTERNAL, -13, "internal error")                                                             \
-    X(SELF_TEST, -14, "self-test failed")
+    X(SELF_TEST, -16, "self-test failed")
 
 typedef enum nr_status {
 #define NR_STATUS_ENUM(name, value, text) NR_STATUS_##name = value,
