@@ -33,7 +33,7 @@ typedef struct cli_options {
     const char *image;      /* trace, bench */
     const char *out;
     nr_fit fit;
-    bool fit_given, json, no_special, parse_special;
+    bool fit_given, json, no_special, parse_special, help;
     int32_t n_tokens, n_runs;
     nr_engine_options engine;
     nr_generation_options generation;
@@ -48,6 +48,8 @@ typedef struct cli_options {
 
 /* Parse argv behind the command's name. On failure prints why and returns CLI_USAGE. */
 int cli_parse(int argc, char **argv, cli_options *out);
+/* For a command that takes no files: true when none are named, else prints why not. */
+bool cli_no_files(const cli_options *options, const char *command);
 
 /* The model to use where --model is absent: $NEWSREADER_MODEL, else the one installed with or
  * built beside this program. NULL where there is none. Static storage. */
@@ -57,11 +59,14 @@ const char *cli_model_dir(const cli_options *options);
 
 /* "newsreader: message" on standard error. */
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* The same for a library error: status in words, then its message. */
-void cli_report(const nr_error *err);
+/* The same for a library error: status in words, then its message. With --json also an object on
+ * standard output: {"file": ..., "error": {"code", "message"}}; file NULL: not about one. */
+void cli_report(const cli_options *options, const char *file, const nr_error *err);
 
-/* Progress of loading on a terminal; nothing when standard error is piped. */
+/* Progress on a terminal, one line that is written over: of loading, and which of several pictures
+ * is being read. Nothing when standard error is piped. */
 bool cli_progress(void *ctx, uint64_t bytes_done, uint64_t bytes_total);
+void cli_progress_picture(int i_picture, int n_pictures, const char *file);
 void cli_progress_clear(void);
 
 /* Ctrl-C: the first cancels the session given here (or gives up loading), the second ends. */
@@ -96,8 +101,13 @@ nr_status cli_picture_read(const char *path, nr_picture **out, nr_error *err);
 /* The same into a reserved picture. */
 nr_status cli_picture_load(nr_picture *picture, const char *path, nr_error *err);
 
+/* A name from outside as JSON: where it is not UTF-8, its bytes beyond ASCII become '?'. */
+json_t *cli_json_name(const char *name);
 /* One line on standard output. Takes the object over; NULL counts as out of memory. */
 void cli_print_json(json_t *owned);
+
+/* Did all that was written to standard output arrive? Errors: IO. */
+nr_status cli_flush(nr_error *err);
 
 /* Fill *err as the library does. Returns status. */
 nr_status cli_fail(nr_error *err, nr_status status, const char *fmt, ...)

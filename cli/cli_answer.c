@@ -56,7 +56,7 @@ nr_status cli_ask(nr_session *session, const char *question, const nr_generation
         status = append(out, step.text, step.n_bytes, err);
         if (!show || step.n_bytes == 0) continue;
         fwrite(step.text, 1, step.n_bytes, stdout);
-        fflush(stdout);
+        status = cli_flush(err);
     }
     out->finish = step.finish;
     out->stats = nr_session_get_stats(session);

@@ -77,6 +77,7 @@ static const struct option table[] = {{"model", required_argument, NULL, OPT_MOD
                                       {"no-self-test", no_argument, NULL, OPT_NO_SELF_TEST},
                                       {"gpu", required_argument, NULL, OPT_GPU},
                                       {"also", required_argument, NULL, OPT_ALSO},
+                                      {"help", no_argument, NULL, 'h'},
                                       {NULL, 0, NULL, 0}};
 
 static const char *name_of(int id) {
@@ -226,6 +227,7 @@ static bool apply(int id, const char *value, cli_options *o) {
     case OPT_PARSE_SPECIAL: o->parse_special = true; return true;
     case OPT_TOKENS: return parse_int(id, value, 1, &o->n_tokens);
     case OPT_RUNS: return parse_int(id, value, 1, &o->n_runs);
+    case 'h': o->help = true; return true;
     default: return false; /* getopt has said why */
     }
 }
@@ -259,9 +261,16 @@ int cli_parse(int argc, char **argv, cli_options *out) {
                          .self_test = -1};
     int id;
     optind = 1;
-    while ((id = getopt_long(argc, argv, "", table, NULL)) != -1)
+    argv[0] = (char *)"newsreader"; /* getopt's messages begin with it */
+    while ((id = getopt_long(argc, argv, "h", table, NULL)) != -1)
         if (!take(id, optarg, out)) return CLI_USAGE;
     out->files = argv + optind;
     out->n_files = argc - optind;
     return CLI_OK;
+}
+
+bool cli_no_files(const cli_options *options, const char *command) {
+    if (options->n_files == 0) return true;
+    cli_error("%s: found \"%s\", expected options only", command, options->files[0]);
+    return false;
 }

@@ -47,6 +47,7 @@ static nr_status make_question(nr_session *session, int32_t wanted, char *questi
 typedef struct result {
     nr_session_stats stats;
     double total_ms;
+    uint64_t load_peak_bytes; /* of this process when the model was loaded */
 } result;
 
 static nr_status run_once(nr_session *session, const nr_picture *picture, const char *question,
@@ -68,12 +69,13 @@ static void print_json(nr_engine *engine, const result *r) {
     nr_engine_info info = nr_engine_get_info(engine);
     const nr_session_stats *s = &r->stats;
     json_t *line = json_pack(
-        "{s:s, s:s, s:s, s:i, s:f, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I, s:I}", "model",
-        info.model, "dtype", info.dtype, "kernels", info.kernels, "threads", info.n_threads,
-        "load_ms", info.load_ms, "preprocess_ms", s->preprocess_ms, "vision_ms", s->vision_ms,
-        "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms, "answer_tokens",
-        s->answer_tokens, "decode_ms", s->decode_ms, "total_ms", r->total_ms, "planned_bytes",
-        (json_int_t)nr_engine_get_plan(engine).total_bytes, "planned_resident_bytes",
+        "{s:o, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I, s:I}", "model",
+        cli_json_name(info.model), "dtype", info.dtype, "kernels", info.kernels, "prompt_template",
+        info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms, "load_peak_bytes",
+        (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms, "vision_ms",
+        s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
+        "answer_tokens", s->answer_tokens, "decode_ms", s->decode_ms, "total_ms", r->total_ms,
+        "planned_bytes", (json_int_t)nr_engine_get_plan(engine).total_bytes, "planned_resident_bytes",
         (json_int_t)nr_engine_get_plan(engine).resident_bytes, "peak_bytes",
         (json_int_t)nr_memory_usage_get().resident_peak_bytes);
     cli_print_json(line);
@@ -85,8 +87,9 @@ static void print_text(nr_engine *engine, const result *r, bool first) {
     double prefill_s = s->prefill_ms * 1e-3, decode_s = s->decode_ms * 1e-3;
     if (first)
         printf("%s  %s  %s kernels  %d threads\n"
-               "load         %9.1f ms\n",
-               info.model, info.dtype, info.kernels, info.n_threads, info.load_ms);
+               "load         %9.1f ms   peak memory %.3f GB\n",
+               info.model, info.dtype, info.kernels, info.n_threads, info.load_ms,
+               (double)r->load_peak_bytes * 1e-9);
     printf("picture      %9.1f ms   %d image tokens (preprocess %.1f ms)\n"
            "prefill      %9.1f ms   %d tokens, %.1f tok/s\n"
            "decode       %9.1f ms   %d tokens, %.2f tok/s\n"
@@ -106,6 +109,7 @@ static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *se
     char question[QUESTION_BYTES_MAX];
     nr_picture *picture = NULL;
     nr_engine_info info = nr_engine_get_info(engine);
+    uint64_t load_peak_bytes = nr_memory_usage_get().resident_peak_bytes;
     nr_status status = NR_STATUS_OK;
     if (info.image_tokens > 0)
         status = o->image ? cli_picture_read(o->image, &picture, err) : make_picture(&picture, err);
@@ -113,7 +117,7 @@ static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *se
     if (status == NR_STATUS_OK)
         status = make_question(session, info.image_tokens + TEXT_TOKENS, question, err);
     for (int i = 0; i < o->n_runs && status == NR_STATUS_OK; i++) {
-        result r;
+        result r = {.load_peak_bytes = load_peak_bytes};
         status = run_once(session, picture, question, o, &r, err);
         if (status != NR_STATUS_OK) break;
         if (o->json)
@@ -129,11 +133,12 @@ int cmd_bench(const cli_options *options) {
     nr_engine *engine = NULL;
     nr_session *session = NULL;
     nr_error err;
+    if (!cli_no_files(options, "bench")) return CLI_USAGE;
     nr_ladder_report report;
     int code = cli_open(options, &report, &engine, &session);
     if (code != CLI_OK) return code;
     nr_status status = run_all(options, engine, session, &err);
-    if (status != NR_STATUS_OK) cli_report(&err);
+    if (status != NR_STATUS_OK) cli_report(options, NULL, &err);
     cli_set_session(NULL);
     nr_session_free(session);
     nr_engine_close(engine);

@@ -26,12 +26,30 @@ void cli_error(const char *fmt, ...) {
     fputc('\n', stderr);
 }
 
-void cli_report(const nr_error *err) {
+void cli_report(const cli_options *options, const char *file, const nr_error *err) {
+    cli_progress_clear();
+    if (options->json) {
+        json_t *object = json_pack("{s:{s:s, s:s}}", "error", "code", nr_status_name(err->status),
+                                   "message", err->message);
+        if (file) json_object_set_new(object, "file", cli_json_name(file));
+        cli_print_json(object);
+    }
     cli_error("%s: %s", nr_status_text(err->status), err->message);
 }
 
+json_t *cli_json_name(const char *name) {
+    json_t *text = json_string(name);
+    if (text) return text;
+    char *copy = strdup(name);
+    for (char *p = copy; p && *p; p++)
+        if ((unsigned char)*p >= 0x80) *p = '?';
+    text = copy ? json_string(copy) : NULL;
+    free(copy);
+    return text;
+}
+
 void cli_print_json(json_t *owned) {
-    char *line = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
+    char *line = owned ? json_dumps(owned, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
     if (line)
         puts(line);
     else
@@ -48,6 +66,13 @@ nr_status cli_fail(nr_error *err, nr_status status, const char *fmt, ...) {
     vsnprintf(err->message, sizeof err->message, fmt, args);
     va_end(args);
     return status;
+}
+
+nr_status cli_flush(nr_error *err) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return NR_STATUS_OK;
+    return cli_fail(err, NR_STATUS_IO, "standard output: %s",
+                    errno ? strerror(errno) : "not all of it could be written");
 }
 
 double cli_now_ms(void) {
@@ -101,6 +126,14 @@ bool cli_progress(void *ctx, uint64_t bytes_done, uint64_t bytes_total) {
     fprintf(stderr, "\r%s %3d %% of %.2f GB ", what, percent, (double)bytes_total * 1e-9);
     fflush(stderr);
     return true;
+}
+
+void cli_progress_picture(int i_picture, int n_pictures, const char *file) {
+    if (n_pictures < 2 || !isatty(STDERR_FILENO)) return;
+    const char *slash = strrchr(file, '/');
+    fprintf(stderr, "\r\033[K[%d/%d] %.60s ", i_picture, n_pictures, slash ? slash + 1 : file);
+    fflush(stderr);
+    progress_shown = true;
 }
 
 void cli_progress_clear(void) {

@@ -17,7 +17,7 @@ static int read_config(const cli_options *o, cli_ladder *l) {
         return CLI_USAGE;
     }
     if (nr_ladder_file_read(o->config, NULL, &l->file, &err) != NR_STATUS_OK) {
-        cli_report(&err);
+        cli_report(o, NULL, &err);
         return CLI_USAGE;
     }
     l->n_rungs = l->file.n_rungs;
@@ -53,7 +53,8 @@ void cli_ladder_free(cli_ladder *ladder) {
 }
 
 json_t *cli_rung_json(const nr_rung_report *r) {
-    json_t *rung = json_pack("{s:s, s:s}", "model", r->model, "cause", nr_cause_name(r->cause));
+    json_t *rung =
+        json_pack("{s:o, s:s}", "model", cli_json_name(r->model), "cause", nr_cause_name(r->cause));
     if (r->cause != NR_CAUSE_NONE && r->tried)
         json_object_set_new(rung, "error",
                             json_pack("{s:s, s:s}", "code", nr_status_name(r->error.status),
@@ -98,6 +99,9 @@ int cli_open(const cli_options *options, nr_ladder_report *report, nr_engine **e
     }
     cli_ladder_free(&ladder);
     if (status == NR_STATUS_OK) {
+        nr_engine_info info = nr_engine_get_info(*engine);
+        if (info.chat_template_unknown)
+            cli_error("%s: prompt template %s", info.model, info.prompt_template);
         cli_set_session(*session);
         return CLI_OK;
     }
@@ -106,6 +110,6 @@ int cli_open(const cli_options *options, nr_ladder_report *report, nr_engine **e
     if (report->n_rungs > 1)
         cli_error("no model: %s", report->reason);
     else
-        cli_report(&err);
+        cli_error("%s: %s", nr_status_text(err.status), err.message);
     return CLI_NO_MODEL;
 }

@@ -18,7 +18,8 @@ static const char help[] =
     "       newsreader tokenize [options]           JSON strings in, JSON lists of ids out\n"
     "\n"
     "model\n"
-    "  --model DIR          Hugging Face folder: config.json, safetensors, tokenizer.json\n"
+    "  --model DIR          Hugging Face folder: config.json, safetensors, tokenizer.json;\n"
+    "                       default: $NEWSREADER_MODEL, else the bundled reader of news pages\n"
     "  --dtype int8|f32     precision; int8 is the default, f32 the reference\n"
     "  --threads N          0: one per usable core\n"
     "  --context N          tokens of picture, prompt and answer together\n"
@@ -34,9 +35,12 @@ static const char help[] =
     "  --config FILE        models, policy and the options above (JSON)\n"
     "  --self-test, --no-self-test   read an embedded picture after loading; on with a fallback\n"
     "reading\n"
-    "  --prompt TEXT        the question; the checkpoint's own template goes around it\n"
-    "  --fields LIST        of headline,byline,site,date,lead: a question each, one picture pass\n"
-    "  --image-fit FIT      pad (default), crop or squash: how a picture gets into the square\n"
+    "  --prompt TEXT        the question; the checkpoint's own template goes around it. Without:\n"
+    "                       what the page shows, or a caption from a model that writes captions\n"
+    "  --fields LIST        of headline,byline,site,date,lead: a question each, one picture pass;\n"
+    "                       default with the bundled reader: headline,byline,site,date\n"
+    "  --image-fit FIT      pad, crop or squash: how a picture gets into the square; by default as\n"
+    "                       the model's own files say, but pad where they would crop\n"
     "  --max-tokens N       of an answer; default 256\n"
     "  --temperature T      0 (default): always the likeliest token\n"
     "  --top-p P --top-k K --seed S\n"
@@ -51,7 +55,7 @@ static const char help[] =
     "bench: --tokens N --runs N --image FILE --json\n"
     "\n"
     "exit: 0 done, 1 a picture, file or test failed or the plan does not fit, 2 wrong usage,\n"
-    "      3 no model, 130 interrupted\n";
+    "      3 model not opened, 130 interrupted\n";
 
 typedef struct command {
     const char *name;
@@ -62,6 +66,22 @@ static const command commands[] = {
     {"read", cmd_read}, {"quantize", cmd_quantize}, {"plan", cmd_plan},        {"bench", cmd_bench},
     {"test", cmd_test}, {"trace", cmd_trace},       {"tokenize", cmd_tokenize}};
 
+/* What a full disk kept from standard output is an error, whatever the command thought. */
+static int finish(int code) {
+    nr_error err;
+    if (cli_flush(&err) == NR_STATUS_OK) return code;
+    if (code == CLI_OK) cli_error("%s: %s", nr_status_text(err.status), err.message);
+    return code == CLI_OK ? CLI_FAILED : code;
+}
+
+static int run(const command *c, int argc, char **argv) {
+    cli_options options;
+    int code = cli_parse(argc, argv, &options);
+    if (code != CLI_OK) return code;
+    if (options.help) fputs(help, stdout);
+    return finish(options.help ? CLI_OK : c->run(&options));
+}
+
 int main(int argc, char **argv) {
     if (argc < 2) {
         fputs(help, stderr);
@@ -70,17 +90,15 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         fputs(help, stdout);
-        return CLI_OK;
+        return finish(CLI_OK);
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("newsreader %s\n", nr_version());
-        return CLI_OK;
+        return finish(CLI_OK);
     }
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i].name) != 0) continue;
-        cli_options options;
-        int code = cli_parse(argc - 1, argv + 1, &options);
-        return code == CLI_OK ? commands[i].run(&options) : code;
+        return run(&commands[i], argc - 1, argv + 1);
     }
     cli_error("\"%s\" is no command; newsreader --help lists them", argv[1]);
     return CLI_USAGE;

@@ -174,10 +174,11 @@ int cmd_plan(const cli_options *options) {
     cli_card card;
     cli_remedy remedies[CLI_REMEDIES_MAX];
     nr_error err;
+    if (!cli_no_files(options, "plan")) return CLI_USAGE;
     const char *dir = cli_model_dir(options);
     if (!dir) return CLI_NO_MODEL;
     if (nr_memory_plan_read(dir, &options->engine, &p, &err) != NR_STATUS_OK) {
-        cli_report(&err);
+        cli_report(options, NULL, &err);
         return CLI_NO_MODEL;
     }
     if (!cli_card_parse(options->gpu, options->also, cli_device_bytes(&p), &card)) return CLI_USAGE;

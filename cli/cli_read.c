@@ -24,8 +24,8 @@ typedef struct reader {
     nr_session *session;
     nr_picture *picture; /* room for one after another */
     const cli_field *fields[FIELDS_MAX];
-    int n_fields; /* 0: one prompt */
-    const char *prompt;
+    int n_fields;       /* 0: one prompt */
+    const char *prompt; /* "" asks some models for a caption */
     cli_answer answer;
     double decode_ms;                          /* of the current picture's file */
     uint64_t allocations, library_allocations; /* while the current picture was served */
@@ -34,7 +34,7 @@ typedef struct reader {
 
 /* "headline,byline" into r->fields. */
 static bool parse_fields(reader *r, const char *list) {
-    while (*list) {
+    do {
         size_t n = strcspn(list, ",");
         const cli_field *field = cli_field_find(list, n);
         if (!field || r->n_fields == FIELDS_MAX) {
@@ -44,8 +44,8 @@ static bool parse_fields(reader *r, const char *list) {
         }
         r->fields[r->n_fields++] = field;
         list += n + (list[n] == ',');
-    }
-    return r->n_fields > 0;
+    } while (*list);
+    return true;
 }
 
 /* The bundled model answers its five questions best, so it gets them where nothing is asked. */
@@ -58,21 +58,15 @@ static bool choose_questions(reader *r) {
     }
     if (o->fields) return parse_fields(r, o->fields);
     if (!o->prompt && bundled) return parse_fields(r, DEFAULT_FIELDS);
-    r->prompt = o->prompt ? o->prompt : DEFAULT_PROMPT;
+    r->prompt = o->prompt; /* NULL: read_all chooses by the model */
     return true;
 }
 
 static void heading(const reader *r, const char *file) {
+    if (isatty(STDOUT_FILENO)) cli_progress_clear();
     if (r->options->json) return;
     if (r->n_read > 1) putchar('\n');
     if (r->options->n_files > 1 || r->n_fields > 0) printf("%s\n", file);
-    if (r->options->n_files > 1 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO))
-        fprintf(stderr, "[%d/%d] %s\n", r->n_read, r->options->n_files, file);
-}
-
-static json_t *error_object(const char *file, const nr_error *err) {
-    return json_pack("{s:s, s:{s:s, s:s}}", "file", file, "error", "code",
-                     nr_status_name(err->status), "message", err->message);
 }
 
 /* Calls to the allocator so far go off, or on, the current picture's account. JSON is built outside
@@ -110,15 +104,16 @@ static json_t *reply_object(const reader *r, const char *file, double prefill_ms
     int32_t width, height;
     nr_picture_size(r->picture, &width, &height);
     return json_pack(
-        "{s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:b, s:{s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:f, s:f, "
-        "s:f, s:f, s:f, s:f}, s:o}",
-        "file", file, "model", info.model, "degraded", r->ladder.degraded, "reason",
-        r->ladder.reason, "dtype", info.dtype, "kernels", info.kernels, "image_fit",
+        "{s:o, s:o, s:b, s:o, s:s, s:s, s:s, s:s, s:b, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, "
+        "s:{s:f, s:f, s:f, s:f, s:f, s:f}, s:o}",
+        "file", cli_json_name(file), "model", cli_json_name(info.model), "degraded",
+        r->ladder.degraded, "reason", cli_json_name(r->ladder.reason), "dtype", info.dtype,
+        "kernels", info.kernels, "prompt_template", info.prompt_template, "image_fit",
         nr_fit_name(s->fit), "image_cached", s->image_cached, "image", "width", width, "height",
-        height, "tokens", "image", s->image_tokens, "prompt", n_prompt, "answer", n_answer, "ms",
-        "load", info.load_ms, "decode_image", r->decode_ms, "preprocess", s->preprocess_ms,
-        "vision", s->vision_ms, "prefill", prefill_ms, "generate", generate_ms, "memory",
-        memory_object(r));
+        height, "damaged", nr_picture_is_damaged(r->picture), "tokens", "image", s->image_tokens,
+        "prompt", n_prompt, "answer", n_answer, "ms", "load", info.load_ms, "decode_image",
+        r->decode_ms, "preprocess", s->preprocess_ms, "vision", s->vision_ms, "prefill", prefill_ms,
+        "generate", generate_ms, "memory", memory_object(r));
 }
 
 static nr_status read_prompt(reader *r, const char *file, nr_error *err) {
@@ -135,6 +130,13 @@ static nr_status read_prompt(reader *r, const char *file, nr_error *err) {
     return NR_STATUS_OK;
 }
 
+/* A model that goes on with a text needs to be told that it is asked. */
+static const char *question_of(const reader *r, const cli_field *field, char *dst, size_t cap) {
+    if (!nr_engine_get_info(r->engine).captions) return field->question;
+    snprintf(dst, cap, "Question: %s Answer:", field->question);
+    return dst;
+}
+
 static bool is_none(const cli_answer *a) {
     return strcmp(a->text, "none") == 0;
 }
@@ -147,8 +149,10 @@ static nr_status read_fields(reader *r, const char *file, nr_error *err) {
     nr_status status = NR_STATUS_OK;
     for (int i = 0; i < r->n_fields; i++) {
         const cli_field *field = r->fields[i];
+        char framed[128];
+        const char *question = question_of(r, field, framed, sizeof framed);
         if (!o->json) printf("  %-9s ", field->name);
-        status = ask(r, field->question, err);
+        status = ask(r, question, err);
         if (!o->json) putchar('\n');
         if (status != NR_STATUS_OK) break;
         json_object_set_new(values, field->name,
@@ -173,6 +177,7 @@ static nr_status read_fields(reader *r, const char *file, nr_error *err) {
 
 static nr_status read_picture(reader *r, const char *file, nr_error *err) {
     double start_ms = cli_now_ms();
+    cli_progress_picture(r->n_read, r->options->n_files, file);
     r->allocations = r->library_allocations = 0;
     count(r, true);
     nr_status status = cli_picture_load(r->picture, file, err);
@@ -181,21 +186,24 @@ static nr_status read_picture(reader *r, const char *file, nr_error *err) {
         status = nr_session_set_picture(r->session, r->picture, r->options->fit, err);
     count(r, false);
     if (status != NR_STATUS_OK) return status;
+    if (nr_picture_is_damaged(r->picture))
+        cli_error("%s: damaged, parts of the picture are not what they were", file);
     heading(r, file);
     return (r->n_fields > 0 ? read_fields : read_prompt)(r, file, err);
 }
 
 static int read_all(reader *r) {
     int code = CLI_OK;
+    if (!r->prompt) r->prompt = nr_engine_get_info(r->engine).captions ? "" : DEFAULT_PROMPT;
     for (int i = 0; i < r->options->n_files && !cli_interrupted(); i++) {
         nr_error err = {0};
         r->n_read = i + 1;
         if (read_picture(r, r->options->files[i], &err) == NR_STATUS_OK) continue;
         if (cli_interrupted()) break;
         code = CLI_FAILED;
-        if (r->options->json) cli_print_json(error_object(r->options->files[i], &err));
-        cli_report(&err);
+        cli_report(r->options, r->options->files[i], &err);
     }
+    cli_progress_clear();
     return cli_interrupted() ? CLI_INTERRUPTED : code;
 }
 
@@ -213,7 +221,7 @@ int cmd_read(const cli_options *options) {
     if (nr_picture_reserve(pixels_max, &r.picture, &err) == NR_STATUS_OK) {
         code = read_all(&r);
     } else {
-        cli_report(&err);
+        cli_report(options, NULL, &err);
         code = CLI_FAILED;
     }
     cli_set_session(NULL);

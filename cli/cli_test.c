@@ -135,6 +135,7 @@ int cmd_test(const cli_options *options) {
     cli_ladder ladder;
     cli_options o = *options;
     int n_passed = 0;
+    if (!cli_no_files(options, "test")) return CLI_USAGE;
     if (o.self_test < 0) o.self_test = 1;
     int code = cli_ladder_read(&o, &ladder);
     if (code != CLI_OK) return code;

@@ -22,7 +22,7 @@ int cmd_quantize(const cli_options *options) {
     nr_status status = nr_quantize(options->files[0], options->files[1], &o, &err);
     cli_progress_clear();
     if (status == NR_STATUS_OK) return CLI_OK;
-    cli_report(&err);
+    cli_report(options, NULL, &err);
     return cli_interrupted() ? CLI_INTERRUPTED : CLI_FAILED;
 }
 
@@ -32,6 +32,7 @@ int cmd_trace(const cli_options *options) {
     nr_session *session = NULL;
     nr_picture *picture = NULL;
     nr_error err;
+    if (!cli_no_files(options, "trace")) return CLI_USAGE;
     if (!options->out || !options->prompt) {
         cli_error("trace: --prompt and --out are needed");
         return CLI_USAGE;
@@ -49,7 +50,7 @@ int cmd_trace(const cli_options *options) {
     if (status == NR_STATUS_OK)
         status = nr_trace(engine, picture, o.prompt, o.fit_given ? o.fit : NR_FIT_CHECKPOINT, o.out,
                           &err);
-    if (status != NR_STATUS_OK) cli_report(&err);
+    if (status != NR_STATUS_OK) cli_report(options, NULL, &err);
     nr_picture_free(picture);
     nr_engine_close(engine);
     return status == NR_STATUS_OK ? CLI_OK : CLI_FAILED;
@@ -63,7 +64,9 @@ static int tokenize_line(nr_vocabulary *v, const char *line, size_t n_bytes,
     size_t n_ids;
     json_t *text = json_loadb(line, n_bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, &parse_error);
     if (!json_is_string(text)) {
-        cli_error("tokenize: found %.40s, expected a JSON string", line);
+        size_t n_shown = strcspn(line, "\r\n");
+        cli_error("tokenize: found %.*s, expected a JSON string", n_shown < 40 ? (int)n_shown : 40,
+                  line);
         json_decref(text);
         return CLI_FAILED;
     }
@@ -72,14 +75,13 @@ static int tokenize_line(nr_vocabulary *v, const char *line, size_t n_bytes,
                              !options->no_special, options->parse_special, &ids, &n_ids, &err);
     json_decref(text);
     if (status != NR_STATUS_OK) {
-        cli_report(&err);
+        cli_report(options, NULL, &err);
         return CLI_FAILED;
     }
     putchar('[');
     for (size_t i = 0; i < n_ids; i++) printf(i ? ", %d" : "%d", ids[i]);
     puts("]");
-    fflush(stdout);
-    return CLI_OK;
+    return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED; /* main says why */
 }
 
 int cmd_tokenize(const cli_options *options) {
@@ -89,10 +91,11 @@ int cmd_tokenize(const cli_options *options) {
     size_t cap = 0;
     ssize_t n;
     int code = CLI_OK;
+    if (!cli_no_files(options, "tokenize")) return CLI_USAGE;
     const char *dir = cli_model_dir(options);
     if (!dir) return CLI_NO_MODEL;
     if (nr_vocabulary_open(dir, &v, &err) != NR_STATUS_OK) {
-        cli_report(&err);
+        cli_report(options, NULL, &err);
         return CLI_NO_MODEL;
     }
     while (code == CLI_OK && (n = getline(&line, &cap, stdin)) >= 0)

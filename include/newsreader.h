@@ -3,7 +3,7 @@
  * newsreader.h - the one door for programs: open a vision-language checkpoint, ask it about
  * pictures, in INT8, in memory that is known beforehand.
  *
- *   nr_engine *engine; nr_session *session; nr_picture *picture; nr_error err;
+ *   nr_engine *engine; nr_session *session; nr_picture *picture; nr_step step; nr_error err;
  *   nr_engine_options options = nr_engine_options_default();
  *   nr_engine_open("DIR", &options, &engine, &err);           // once; weights are immutable
  *   nr_session_create(engine, &session, &err);                // one timeline: cache and scratch
@@ -94,8 +94,10 @@ typedef struct nr_engine_info {
     const char *device;     /* "cpu" */
     const char *kernels;    /* "avx512vnni" */
     const char *prompt_template; /* which template is put around questions, and why */
+    bool chat_template_unknown;  /* the folder has one, prompt_template is a guess */
     int n_threads;
     int32_t context_tokens, image_tokens, vocab_size;
+    bool captions;          /* an empty question gets a caption of the picture */
     double load_ms;
 } nr_engine_info;
 NR_API nr_engine_info nr_engine_get_info(const nr_engine *engine); /* strings live with engine */
@@ -172,7 +174,7 @@ NR_API nr_memory_usage nr_memory_usage_get(void);
 typedef struct nr_picture nr_picture; /* 8-bit RGB, upright */
 
 /* JPEG, PNG, WebP or GIF (first frame), EXIF orientation applied. Limits: 20 MiB, 50 M pixels,
- * 16,384 a side, checked before pixels are allocated. Transfers *out.
+ * 16,384 a side, 200:1 (when over 1,600 long), checked before pixels are allocated. Transfers *out.
  * Errors: FORMAT, UNSUPPORTED, LIMIT, NO_MEMORY; NOT_FOUND, IO for files. */
 NR_API nr_status nr_picture_read(const void *bytes, size_t n_bytes, nr_picture **out,
                                  nr_error *err);
@@ -191,6 +193,8 @@ NR_API nr_status nr_picture_load(nr_picture *picture, const void *bytes, size_t 
 NR_API nr_status nr_picture_load_file(nr_picture *picture, const char *path, nr_error *err);
 NR_API void nr_picture_free(nr_picture *picture); /* accepts NULL */
 NR_API void nr_picture_size(const nr_picture *picture, int32_t *width, int32_t *height);
+/* Was part of the file unreadable (a JPEG with senseless codes)? Viewers show such pictures too. */
+NR_API bool nr_picture_is_damaged(const nr_picture *picture);
 
 /* How a picture gets into the model's square. */
 typedef enum nr_fit {

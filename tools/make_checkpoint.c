@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * make_checkpoint.c - writes a LLaVA checkpoint of any size with random weights in Hugging Face
- * layout: for tests (tiny, odd), and for measuring load time, speed and memory at the size of
- * llava-1.5-7b, whose names, shapes and shards it reproduces exactly. The words such a model says
- * mean nothing.
+ * make_checkpoint.c - writes a LLaVA or BLIP-2 checkpoint of any size with random weights in
+ * Hugging Face layout: for tests (tiny, odd), and for measuring load time, speed and memory at the
+ * size of llava-1.5-7b and blip2-opt-2.7b, whose names and shapes (LLaVA's shards too) it
+ * reproduces exactly. The words such a model says mean nothing.
  *
  * Weights come from a seed: the same command writes the same bytes anywhere. While one thread
  * writes a buffer, another fills the next.
@@ -11,7 +11,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "checkpoint/ckpt_json.h"
 #include "checkpoint/ckpt_random.h"
-#include "checkpoint/ckpt_spec.h"
 #include "nr_alloc.h"
 #include "nr_clock.h"
 #include "nr_file.h"
@@ -162,8 +161,9 @@ static void print_list(const ckpt_spec *spec, const ckpt_list *list) {
 
 static void print_usage(FILE *to) {
     fprintf(to,
-            "usage: make_checkpoint --preset llava-1.5-7b|tiny|odd OUT [options] [KEY=VALUE ...]\n"
-            "Writes a LLaVA checkpoint with random weights into the folder OUT.\n"
+            "usage: make_checkpoint --preset " CKPT_PRESETS "\n"
+            "                       OUT [options] [KEY=VALUE ...]\n"
+            "Writes a checkpoint with random weights into the folder OUT.\n"
             "  --dtype f16|bf16|f32   element type (f16)\n"
             "  --shard-bytes N        most bytes of data in one file (5000000000)\n"
             "  --seed S               of the weights (1)\n"
@@ -219,7 +219,7 @@ static nr_status parse_options(int argc, char **argv, options *o, nr_error *err)
         if (strcmp(argv[i], "--preset") == 0) preset = argv[i + 1];
     NR_FAIL_IF(!preset, ARG, "--preset is missing");
     NR_FAIL_IF(!ckpt_spec_preset(preset, &o->spec), ARG,
-               "--preset %s: expected llava-1.5-7b, tiny or odd", preset);
+               "--preset %s: expected " CKPT_PRESETS, preset);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--list") == 0) {
             o->list = true;

@@ -18,6 +18,7 @@ Use:
   quant_study.py text       PAGES                     English paragraphs of PAGES/*/expected.html
   quant_study.py inputs     FILE.gguf TEXT            outliers that reach each kind of linear
   quant_study.py stories    FILE.bin [SCHEME...]      a llama2.c file, on text it generates itself
+  quant_study.py traces     A B NAME...               tensors NAME of two `newsreader trace` files
   quant_study.py vectors    DIR SCHEME                check values for another implementation
   quant_study.py schemes                              the names above
 
@@ -1056,6 +1057,11 @@ def cmd_inputs(path, text):
         v = np.array(v)
         hit = "" if np.isnan(v[:, 3]).all() else f"{v[:, 3].mean():.2f}"
         print(f"{k:14} {v[:, 0].max():8.1f} {np.median(v[:, 1]):6.1f} {v[:, 2].max():8.1f}  {hit}")
+
+
+def cmd_traces(a, b, *names):
+    a, b = read_safetensors(a), read_safetensors(b)
+    print("  ".join(f"{n} {cosine(a[n], b[n]):.5f}/{rel(a[n], b[n]):.4f}" for n in names))
 
 
 def cmd_vectors(d, name="int8"):

@@ -135,8 +135,7 @@ nr_status nr_file_writer_put(nr_file_writer *w, const void *src, size_t bytes, n
     return NR_STATUS_OK;
 }
 
-/* Make the new name itself durable: the folder's entry is on disk only after its own fsync. */
-static void sync_folder_of(const char *path) {
+void nr_file_sync_folder_of(const char *path) {
     char dir[4096];
     snprintf(dir, sizeof dir, "%s", path);
     char *slash = strrchr(dir, '/');
@@ -158,7 +157,7 @@ nr_status nr_file_writer_commit(nr_file_writer *w, nr_error *err) {
         unlink(w->temp_path);
         NR_FAIL(IO, "%s: cannot be completed: %s", w->path, strerror(cause));
     }
-    sync_folder_of(w->path);
+    nr_file_sync_folder_of(w->path);
     return NR_STATUS_OK;
 }
 

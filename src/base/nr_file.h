@@ -33,6 +33,10 @@ nr_status nr_file_read_into(const char *path, void *dst, size_t bytes_max, size_
 
 bool nr_file_exists(const char *path);
 
+/* Make a name that was just created or renamed durable: its folder's entry is on disk only after
+ * the folder's own fsync. Nothing can be done where that fails. */
+void nr_file_sync_folder_of(const char *path);
+
 /* dir + "/" + name into dst; LIMIT when it does not fit cap bytes. */
 nr_status nr_path_join(char *dst, size_t cap, const char *dir, const char *name, nr_error *err);
 

@@ -11,6 +11,8 @@
 #define NR_IMAGE_PIXELS_MAX 50000000u    /* 50 M pixels: 150 MB decoded, the largest we plan for */
 #define NR_IMAGE_SIDE_MAX 16384u         /* longest side in pixels */
 #define NR_IMAGE_ASPECT_MAX 200u         /* long:short side; beyond it nothing is legible */
+#define NR_IMAGE_ASPECT_SHORT_MIN 8u     /* a shorter side counts as 8: 1,600 pixels by 1 are let
+                                            through, thin small pictures cost nothing */
 #define NR_JPEG_SCANS_MAX 500            /* progressive scans: an 80,000-scan file is a bomb */
 #define NR_JPEG_SCAN_PIXELS_MAX 1600000000u /* scans * pixels: 32 scans of 50 M pixels, 1.3 s */
 #define NR_JPEG_COEFFICIENT_BYTES 8u     /* a pixel of a progressive file: four int16 */

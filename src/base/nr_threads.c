@@ -13,6 +13,7 @@
 #include "nr_threads.h"
 
 #include "nr_alloc.h"
+#include "nr_cgroup.h"
 #include "nr_limits.h"
 
 #include <pthread.h>
@@ -123,8 +124,11 @@ void nr_pool_run(nr_pool *pool, int64_t n_items, int64_t grain, nr_pool_fn fn, v
 
 int nr_cpu_count(void) {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return NR_MAX(1, CPU_COUNT(&set));
-    return (int)NR_MAX(1, sysconf(_SC_NPROCESSORS_ONLN));
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                        : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int allowed = nr_cgroup_cpu_count(NR_CGROUP_MEMBERSHIP, NR_CGROUP_ROOT);
+    if (allowed > 0) n = NR_MIN(n, allowed); /* more would be stopped in the midst of a layer */
+    return NR_MAX(1, n);
 }
 
 int nr_pool_size(const nr_pool *pool) {

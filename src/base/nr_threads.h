@@ -25,6 +25,7 @@ int nr_pool_size(const nr_pool *pool);
 /* Run fn over [0, n_items) in chunks of `grain` items (the last may be shorter). */
 void nr_pool_run(nr_pool *pool, int64_t n_items, int64_t grain, nr_pool_fn fn, void *ctx);
 
-int nr_cpu_count(void); /* cores this process may use (affinity respected), at least 1 */
+/* Cores this process may use, at least 1: affinity and the control groups' quota are respected. */
+int nr_cpu_count(void);
 
 #endif

@@ -186,10 +186,12 @@ static void fill_info(nr_engine *e) {
                                .device = e->be->ops->name,
                                .kernels = e->be->isa,
                                .prompt_template = e->template_note,
+                               .chat_template_unknown = e->prompt.has_unknown_chat_template,
                                .n_threads = e->be->n_threads,
                                .context_tokens = m->context,
                                .image_tokens = m->n_image_tokens,
-                               .vocab_size = m->vocab};
+                               .vocab_size = m->vocab,
+                               .captions = e->prompt.captions};
 }
 
 static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine_options *o,

@@ -102,6 +102,10 @@ void nr_picture_size(const nr_picture *picture, int32_t *width, int32_t *height)
     *height = picture->image.height;
 }
 
+bool nr_picture_is_damaged(const nr_picture *picture) {
+    return picture->image.damaged;
+}
+
 const char *nr_fit_name(nr_fit fit) {
     static const char *const names[] = {"auto", "checkpoint", "crop", "pad", "squash"};
     return (unsigned)fit < NR_COUNT(names) ? names[fit] : "unknown";

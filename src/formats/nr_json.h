@@ -58,6 +58,7 @@ const char *nr_json_printable(char *dst, size_t cap, const char *text);
 typedef struct nr_json_at {
     const json_t *node; /* borrows; NULL: nothing there, every opt_ read keeps its default */
     char where[NR_JSON_WHERE_MAX]; /* "config.json: text_config" */
+    bool is_file; /* the top of one: where is its name alone */
 } nr_json_at;
 
 nr_json_at nr_json_root(const json_t *root, const char *file_name); /* root may be NULL: no file */

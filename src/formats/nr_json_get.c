@@ -17,7 +17,7 @@
 /* "config.json: text_config.hidden_size" into dst [NR_JSON_WHERE_MAX], cut where too long. */
 static const char *place(char *dst, const nr_json_at *at, const char *path) {
     size_t n = strlen(at->where);
-    const char *joint = *path == '\0' || n == 0 ? "" : at->where[n - 1] == ':' ? " " : ".";
+    const char *joint = *path == '\0' || n == 0 ? "" : at->is_file ? ": " : ".";
     size_t cap = NR_JSON_WHERE_MAX;
     if (snprintf(dst, cap, "%s%s%s", at->where, joint, path) >= (int)cap)
         memcpy(dst + cap - 4, "...", 4);
@@ -78,8 +78,8 @@ static nr_status lookup(const nr_json_at *at, const char *path, const json_t **o
 }
 
 nr_json_at nr_json_root(const json_t *root, const char *file_name) {
-    nr_json_at at = {.node = root};
-    snprintf(at.where, sizeof at.where, "%s:", file_name);
+    nr_json_at at = {.node = root, .is_file = true};
+    snprintf(at.where, sizeof at.where, "%s", file_name);
     return at;
 }
 

@@ -105,6 +105,7 @@ static nr_status read_entry(const char *name, const json_t *value, uint64_t data
                             nr_safetensor *t, nr_error *err) {
     char shown[SHOWN_CAP];
     nr_json_at at = nr_json_root(value, "");
+    at.is_file = false;
     (void)snprintf(at.where, sizeof at.where, "tensor \"%s\"",
                    nr_json_printable(shown, sizeof shown, name));
     NR_FAIL_IF(!nr_safetensors_name_is_fit(name), FORMAT,

@@ -60,7 +60,7 @@ static nr_status open_shard(nr_weights *w, const char *dir, const char *name, nr
     NR_TRY(nr_file_open(path, &s->file, err));
     w->n_shards++; /* from here on close releases it */
     nr_status status = nr_safetensors_read(&s->file, &s->st, err);
-    if (status != NR_STATUS_OK) return nr_error_prefix(err, status, "%s", name);
+    if (status != NR_STATUS_OK) return nr_error_prefix(err, status, "%s", path);
     return NR_STATUS_OK;
 }
 

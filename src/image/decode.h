@@ -6,8 +6,9 @@
  * 16-bit samples cut to their high byte, CMYK converted without a profile.
  *
  * Call order: nr_image_probe for the size only, or nr_image_decode. The size is checked from the
- * header before pixels are allocated. A damaged or truncated file is an error, never half a
- * picture. Any thread; no state is kept.
+ * header before pixels are allocated. A truncated file is an error, never half a picture; so is a
+ * damaged one, but for codes inside a JPEG's scans that make no sense: every viewer shows such a
+ * picture, so it is decoded and marked as damaged. Any thread; no state is kept.
  *
  * Not here: the sandbox around it, resizing, colour management.
  */

@@ -7,8 +7,9 @@
  * by JFIF and Adobe markers), as in Pillow. Four-component files are read as CMYK (libjpeg turns
  * YCCK into it), taken as inverted as Adobe writes them, and turned to RGB without a profile.
  *
- * libjpeg goes on after damage and calls it a warning: those that mean lost or invented pixels are
- * errors here. Bounds: scans are counted while they are read, and fewer are let through the larger
+ * libjpeg goes on after damage and calls it a warning. A file that ends early is an error here;
+ * senseless codes in a scan spoil blocks up to the next restart marker, and the picture is marked.
+ * Bounds: scans are counted while they are read, and fewer are let through the larger
  * the picture is (a 140 KB file of 491 scans over 49 M pixels would take 18 s); memory for
  * coefficients is capped from the limits.
  *
@@ -35,7 +36,7 @@ typedef struct jpeg_state {
     uint8_t *cmyk; /* owns; u8 [width, 4] */
     int code;      /* libjpeg's message code */
     int scans_max; /* for a picture of this size */
-    bool too_many_scans;
+    bool too_many_scans, damaged;
     char message[JMSG_LENGTH_MAX];
     jmp_buf fail;
 } jpeg_state;
@@ -51,9 +52,9 @@ static void on_error(j_common_ptr jpeg) {
     longjmp(s->fail, 1);
 }
 
+/* Warnings that mean wrong pixels. */
 static bool is_damage(int code) {
     switch (code) {
-    case JWRN_JPEG_EOF:          /* file ends early */
     case JWRN_HIT_MARKER:        /* data of a scan ends early */
     case JWRN_HUFF_BAD_CODE:
     case JWRN_ARITH_BAD_CODE:
@@ -67,7 +68,8 @@ static bool is_damage(int code) {
 static void on_message(j_common_ptr jpeg, int level) {
     if (level >= 0) return;
     jpeg->err->num_warnings++;
-    if (is_damage(jpeg->err->msg_code)) on_error(jpeg);
+    if (jpeg->err->msg_code == JWRN_JPEG_EOF) on_error(jpeg); /* file ends early */
+    if (is_damage(jpeg->err->msg_code)) state_of(jpeg)->damaged = true;
 }
 
 static void on_output(j_common_ptr jpeg) {
@@ -159,6 +161,7 @@ static nr_status read_pixels(jpeg_state *s, nr_error *err) {
         if (four) cmyk_to_rgb(s->cmyk, rgb, width);
     }
     jpeg_finish_decompress(jpeg);
+    image->damaged = s->damaged;
     return NR_STATUS_OK;
 }
 

@@ -10,8 +10,9 @@
  * verified), so colour profiles and compressed texts cost nothing. Gamma is not applied.
  *
  * libpng reports damage that loses pixels as errors; its warnings are about ancillary chunks and
- * surplus data, and are dropped. An error behind the last pixel byte's chunk (a lost IEND) does
- * not touch the picture and is let through, as Pillow does.
+ * surplus data, and are dropped. What comes behind the last pixel does not touch the picture: a
+ * file that ends there (even within the pixel chunk) or errs in a later chunk is let through, as
+ * Pillow does.
  *
  * Errors leave libpng by longjmp. setjmp is called in functions that own nothing and change no
  * local variable afterwards: everything lives in struct png_state, owned by nr_decode_png.
@@ -59,14 +60,29 @@ static void on_free(png_structp png, png_voidp owned) {
     nr_free(owned);
 }
 
+/* libpng asks for more of a chunk than it needs at once. Where a pixel chunk promises bytes behind
+ * the end of the file, it is told what is really there. */
+static void shorten_pixel_chunk(const png_state *s, png_bytep header) {
+    size_t left = s->job->n_bytes - s->at;
+    if (memcmp(header + 4, "IDAT", 4) == 0 && png_get_uint_32(header) > left)
+        png_save_uint_32(header, (png_uint_32)left);
+}
+
 static void on_read(png_structp png, png_bytep dst, size_t bytes) {
     png_state *s = png_get_io_ptr(png);
+    png_uint_32 where = png_get_io_state(png) & PNG_IO_MASK_LOC;
     if (bytes > s->job->n_bytes - s->at) {
         s->truncated = true;
-        png_error(png, "file ends early");
+        if (where != PNG_IO_CHUNK_CRC) png_error(png, "file ends early");
+        /* A checksum that is not there: nothing can be compared with it. */
+        png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+        memset(dst, 0, bytes);
+        s->at = s->job->n_bytes;
+        return;
     }
     memcpy(dst, s->job->bytes + s->at, bytes);
     s->at += bytes;
+    if (where == PNG_IO_CHUNK_HDR && bytes == 8) shorten_pixel_chunk(s, dst);
 }
 
 static void take_orientation(png_state *s) {

@@ -30,6 +30,7 @@ nr_status nr_image_check_size(const nr_image_limits *limits, const char *what, u
                "%s: %llux%llu is %llu pixels, expected at most %llu", what,
                (unsigned long long)width, (unsigned long long)height,
                (unsigned long long)(width * height), (unsigned long long)limits->pixels_max);
+    short_side = NR_MAX(short_side, NR_IMAGE_ASPECT_SHORT_MIN);
     NR_FAIL_IF(long_side > short_side * limits->aspect_max, LIMIT,
                "%s: %llux%llu pixels, expected sides of at most %u to 1", what,
                (unsigned long long)width, (unsigned long long)height, limits->aspect_max);
@@ -77,6 +78,7 @@ nr_status nr_image_prepare(const nr_image_limits *limits, int32_t width, int32_t
     memset(image->rgb, 0, bytes);
     image->width = width;
     image->height = height;
+    image->damaged = false;
     return NR_STATUS_OK;
 }
 
@@ -101,6 +103,7 @@ void nr_image_free(nr_image *image) {
     if (!image) return;
     if (image->room) {
         image->width = image->height = 0;
+        image->damaged = false;
         return;
     }
     nr_free(image->rgb);

@@ -14,6 +14,7 @@ typedef struct nr_image {
     int32_t width, height; /* pixels, each 1..NR_IMAGE_SIDE_MAX unless empty */
     size_t room;    /* 0, or bytes of rgb and of spare, which are borrowed then */
     uint8_t *spare; /* page-aligned as rgb is; used while a picture is turned */
+    bool damaged; /* parts of the file were unreadable; the decoder filled them in */
 } nr_image;
 
 /* What a picture may cost. Zero in a field means the default of nr_limits.h. */
@@ -21,7 +22,7 @@ typedef struct nr_image_limits {
     size_t bytes_max;      /* encoded bytes */
     uint64_t pixels_max;   /* width * height */
     uint32_t side_max;     /* longest side in pixels */
-    uint32_t aspect_max;   /* long side / short side */
+    uint32_t aspect_max;   /* long side / short side, the short one counted as at least 8 */
     int32_t jpeg_scans_max; /* progressive scans */
 } nr_image_limits;
 nr_image_limits nr_image_limits_default(void);

@@ -28,6 +28,18 @@ nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_
     return kv;
 }
 
+void nr_carve_overlaid(nr_model *model, nr_arena *a, nr_carve_fn first, nr_carve_fn second) {
+    nr_arena one = nr_arena_within(NULL, 0), other = nr_arena_within(NULL, 0);
+    first(model, &one);
+    second(model, &other);
+    size_t bytes = NR_MAX(one.used, other.used);
+    void *block = nr_arena_take(a, bytes, 1);
+    one = nr_arena_within(block, bytes);
+    other = nr_arena_within(block, bytes);
+    first(model, &one);
+    second(model, &other);
+}
+
 /* Only a trace has a tap, so this may allocate. */
 void nr_tap_rows(const nr_tap *tap, nr_backend *be, const char *name, const float *rows,
                  int64_t n_rows, int64_t n_cols) {

@@ -47,6 +47,7 @@ typedef struct nr_model_info {
     int32_t logits_rows;    /* rows of logits one forward call can return */
     int32_t n_image_tokens; /* rows encode_image writes; 0: text only */
     int32_t image_token_id; /* -1: text only */
+    bool head_tied;         /* the head is the embedding table */
     int64_t op_rows_max, op_n_in_max, op_keys_max; /* largest shapes its ops are called with */
     nr_preprocess_settings preprocess; /* the checkpoint's own route; vision only */
 } nr_model_info;
@@ -97,6 +98,13 @@ struct nr_model {
 };
 
 float nr_attention_scale(int32_t head_dim); /* 1 / sqrt(head_dim) */
+/* Keys and values of n_keys positions (rounded up to NR_KV_BLOCK) from an arena of the device. */
+nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
+                  int32_t n_keys);
+
+typedef void (*nr_carve_fn)(nr_model *model, nr_arena *a);
+/* Scratch of parts that never run at the same time: one block, as large as the largest needs. */
+void nr_carve_overlaid(nr_model *model, nr_arena *a, nr_carve_fn first, nr_carve_fn second);
 
 /* How a decoder holds keys and values: INT8 where asked for, else f32 or f16 with the precision. */
 nr_dtype nr_kv_dtype(const nr_model_options *options);

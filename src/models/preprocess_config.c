@@ -53,14 +53,14 @@ static nr_status check_side(const nr_json_at *at, const char *key, int32_t w, in
 
 static nr_status read_fit(const nr_json_at *at, int32_t side, nr_preprocess_settings *out,
                           nr_error *err) {
-    bool crop = true, pad = false;
-    int32_t w, h;
+    bool pad = false;
+    int32_t w, h, crop_w, crop_h;
+    NR_TRY(read_size(at, "size", &w, &h, err));
+    bool exact = w != 0 || h != 0, crop = !exact; /* processors that crop name one edge */
     NR_TRY(nr_json_opt_bool(at, "do_center_crop", &crop, err));
     NR_TRY(nr_json_opt_bool(at, "do_pad", &pad, err));
-    NR_TRY(read_size(at, "crop_size", &w, &h, err));
-    if (crop) NR_TRY(check_side(at, "crop_size", w, h, side, err));
-    NR_TRY(read_size(at, "size", &w, &h, err));
-    bool exact = w != 0 || h != 0;
+    NR_TRY(read_size(at, "crop_size", &crop_w, &crop_h, err));
+    if (crop) NR_TRY(check_side(at, "crop_size", crop_w, crop_h, side, err));
     if (exact && !crop) NR_TRY(check_side(at, "size", w, h, side, err));
     out->short_side = side;
     NR_TRY(nr_json_opt_i32(at, "size.shortest_edge", 1, NR_VISION_SIDE_MAX, &out->short_side, err));

@@ -2,12 +2,13 @@
  * registry.c - see registry.h. A new model is one more line here. */
 #include "registry.h"
 
+#include "blip2.h"
 #include "llama_lm.h"
 #include "llava.h"
 
 #include <string.h>
 
-static const nr_model_desc *const models[] = {&nr_llava_desc, &nr_llama_lm_desc};
+static const nr_model_desc *const models[] = {&nr_llava_desc, &nr_blip2_desc, &nr_llama_lm_desc};
 
 const nr_model_desc *nr_registry_find(const char *model_type) {
     for (size_t i = 0; i < NR_COUNT(models); i++)
@@ -16,5 +17,5 @@ const nr_model_desc *nr_registry_find(const char *model_type) {
 }
 
 const char *nr_registry_names(void) {
-    return "llava, llama";
+    return "llava, blip-2, llama";
 }

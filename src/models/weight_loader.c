@@ -144,8 +144,25 @@ nr_status nr_load_rest(nr_loader *l, nr_error *err) {
     return NR_STATUS_OK;
 }
 
-nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
-                         float *device_dst, float *host_copy, nr_error *err) {
+/* Elements [begin, end) of a tensor that is read as a whole. */
+typedef struct wanted {
+    int64_t begin, end;
+    float *device_dst, *host_copy; /* [end - begin] or NULL */
+} wanted;
+
+/* What is wanted of a piece of n elements at `at` of the tensor, in the staging rows. */
+static void deliver(nr_loader *l, const wanted *to, int64_t at, int64_t n) {
+    int64_t begin = NR_MAX(at, to->begin), end = NR_MIN(at + n, to->end);
+    if (begin >= end) return;
+    const float *src = l->rows_f32 + (begin - at);
+    size_t bytes = (size_t)(end - begin) * sizeof(float);
+    if (to->device_dst)
+        l->be->ops->upload(l->be, to->device_dst + (begin - to->begin), src, bytes);
+    if (to->host_copy) memcpy(to->host_copy + (begin - to->begin), src, bytes);
+}
+
+static nr_status load_plain(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
+                            const wanted *to, nr_error *err) {
     const nr_weight *w;
     NR_TRY(nr_load_find(l, name, n_dims, dims, &w, err));
     if (l->mode == NR_LOAD_DECLARE)
@@ -154,13 +171,25 @@ nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64
     for (int64_t at = 0; at < w->n_elements;) {
         int64_t n = NR_MIN(w->n_elements - at, piece_max);
         NR_TRY(nr_weights_read_f32(l->weights, w, at, n, l->rows_f32, err));
-        if (device_dst)
-            l->be->ops->upload(l->be, device_dst + at, l->rows_f32, (size_t)n * sizeof(float));
-        if (host_copy) memcpy(host_copy + at, l->rows_f32, (size_t)n * sizeof(float));
+        deliver(l, to, at, n);
         at += n;
     }
     NR_TRY(report(l, w->bytes, err));
     return l->mode == NR_LOAD_WRITE ? write_raw(l, w, err) : NR_STATUS_OK;
+}
+
+nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
+                         float *device_dst, float *host_copy, nr_error *err) {
+    wanted all = {.end = INT64_MAX, .device_dst = device_dst, .host_copy = host_copy};
+    return load_plain(l, name, n_dims, dims, &all, err);
+}
+
+nr_status nr_load_rows(nr_loader *l, const char *name, const int64_t *dims, int64_t row0, int64_t n,
+                       float *device_dst, nr_error *err) {
+    NR_ASSERT(row0 >= 0 && n >= 0 && row0 + n <= dims[0]);
+    wanted rows = {
+        .begin = row0 * dims[1], .end = (row0 + n) * dims[1], .device_dst = device_dst};
+    return load_plain(l, name, 2, dims, &rows, err);
 }
 
 /* Next block, booked as what it is. */

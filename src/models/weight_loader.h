@@ -65,6 +65,11 @@ void nr_loader_close(nr_loader *l); /* accepts a zeroed one */
 nr_status nr_load_tensor(nr_loader *l, const char *name, int n_dims, const int64_t *dims,
                          float *device_dst, float *host_copy, nr_error *err);
 
+/* n rows from row0 on of a matrix of shape dims[2] into device memory as f32; the whole tensor is
+ * read, checked and kept in a quantised folder. Errors: as nr_load_tensor. */
+nr_status nr_load_rows(nr_loader *l, const char *name, const int64_t *dims, int64_t row0, int64_t n,
+                       float *device_dst, nr_error *err);
+
 /* Rows of up to three tensors stacked into one linear (q, k, v; gate, up). */
 typedef struct nr_linear_source {
     int n_parts;

@@ -19,23 +19,26 @@ void nr_wide_linear_apply(nr_backend *be, const nr_wide_linear *w, const nr_line
                           float *r) {
     nr_linear_args step = *args;
     step.linear = &w->high;
+    if (step.ldx == 0) step.ldx = w->high.n_in;
+    if (step.ldy == 0) step.ldy = w->high.n_out;
+    int64_t ldx = step.ldx;
     if (!w->wide) {
         be->ops->linear(be, &step);
         return;
     }
     NR_ASSERT(args->activation == NR_ACTIVATION_NONE ||
-              (!args->residual && args->ldy == w->high.n_out));
+              (!args->residual && step.ldy == w->high.n_out));
     nr_linear plain = w->high; /* r is 0 in the outlier columns, and the bias comes once */
     plain.bias = NULL;
     plain.n_outliers = 0;
-    be->ops->quantize_residual(be, r, args->x, args->ldx, args->m, &w->high);
+    be->ops->quantize_residual(be, r, args->x, ldx, args->m, &w->high);
     step.activation = NR_ACTIVATION_NONE;
     step.x = r;
     step.ldx = w->high.n_in;
     step.linear = &plain;
     be->ops->linear(be, &step);
     step.x = args->x;
-    step.ldx = args->ldx;
+    step.ldx = ldx;
     step.linear = &w->low;
     step.residual = args->y;
     be->ops->linear(be, &step);

@@ -34,8 +34,9 @@ void nr_wide_linear_carve(nr_wide_linear *w, nr_arena *a, const nr_wide_spec *sp
 nr_status nr_wide_linear_load(nr_loader *l, nr_wide_linear *w, const nr_linear_source *source,
                               nr_error *err);
 
-/* As the backend's linear with args->linear left NULL. r: device scratch [m, n_in], used when
- * wide. A residual and an activation exclude each other; with an activation ldy is n_out. */
+/* As the backend's linear with args->linear left NULL; ldx, ldy 0: no gaps between rows. r: device
+ * scratch [m, n_in], used when wide. A residual and an activation exclude each other; with an
+ * activation ldy is n_out. */
 void nr_wide_linear_apply(nr_backend *be, const nr_wide_linear *w, const nr_linear_args *args,
                           float *r);
 

@@ -44,6 +44,7 @@ static const struct {
     const char *name;
 } known_templates[] = {
     {0x2cc6bf2a6e58d802u, 674, NR_PROMPT_LLAVA, "llava-1.5"},
+    {0x900beda4ffa8c14du, 362, NR_PROMPT_LLAVA, "llava-1.5"}, /* models/reader: the same, shorter */
     {0x32ca3de352fc449eu, 662, NR_PROMPT_LLAVA_MISTRAL, "llava-1.6-mistral"},
     {0xea115763e1502bf8u, 346, NR_PROMPT_LLAMA3, "llama-3-instruct"},
 };
@@ -89,6 +90,7 @@ nr_status nr_prompt_choose(const char *chat_template, const char *model_type,
                                     .name = known_templates[i].name,
                                     .by_chat_template = true};
     }
+    choice.captions = choice.template == NR_PROMPT_BLIP2;
     *out = choice;
     return NR_STATUS_OK;
 }

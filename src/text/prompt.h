@@ -33,6 +33,7 @@ typedef struct nr_prompt_choice {
     nr_prompt_template template;
     const char *name;        /* "llava-1.5"; static */
     bool by_chat_template;   /* recognised by hash; else by model type */
+    bool captions;           /* an empty question asks for a caption */
     bool has_unknown_chat_template; /* there is a chat template, but not one of ours: say so */
 } nr_prompt_choice;
 

@@ -88,6 +88,73 @@ static void test_usage(void **state) {
     expect("read --model {t}/nowhere x.png", 3, "nowhere");
     expect("quantize {m}", 2, "DIR OUT");
     expect("trace --model {m}", 2, "--out");
+    expect("read --model {m} --context 30 --prompt 'What is the headline of this page?' "
+           "tests/tiny/tiny/tall.png", 1, "prompt of ");
+}
+
+/* Words of help anywhere, files where none belong, a list of nothing. */
+static void test_strays(void **state) {
+    (void)state;
+    static const char *const helps[] = {"help", "-h", "read --help", "plan -h"};
+    for (size_t i = 0; i < NR_COUNT(helps); i++) {
+        output o = run(helps[i], NULL);
+        assert_int_equal(o.code, 0);
+        assert_non_null(strstr(o.out, "usage: newsreader read"));
+        drop(&o);
+    }
+    expect("read --model {m} --fields= x.png", 2, "--fields");
+    expect("read --top-k", 2, "newsreader: option");
+    expect("plan --model {m} x", 2, "\"x\"");
+    expect("bench --model {m} x", 2, "\"x\"");
+    expect("tokenize --model {m} x", 2, "\"x\"");
+    expect("trace --model {m} --prompt x --out {t}/x x", 2, "\"x\"");
+}
+
+/* A full disk behind standard output is no success. */
+static void test_output_lost(void **state) {
+    (void)state;
+    static const char *const commands[] = {
+        "--help", "plan --model %s", "plan --json --model %s", "bench --tokens 2 --model %s",
+        "read --max-tokens 3 --prompt x --model %s tests/tiny/tiny/tall.png",
+        "read --json --max-tokens 3 --prompt x --model %s tests/tiny/tiny/tall.png"};
+    if (access("/dev/full", W_OK) != 0) {
+        print_message("no /dev/full\n");
+        skip();
+    }
+    for (size_t i = 0; i < NR_COUNT(commands); i++) {
+        char line[16384], err_path[4096];
+        int n = snprintf(line, sizeof line, "%s ", command_path);
+        n += snprintf(line + n, sizeof line - (size_t)n, commands[i], model);
+        fixture_path(err_path, "%s/stderr", temp);
+        snprintf(line + n, sizeof line - (size_t)n, " >/dev/full 2>%s", err_path);
+        int status = system(line);
+        char *err = fixture_read_file(err_path, NULL);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 1 || !strstr(err, "standard output"))
+            fail_msg("%s: status %d: %s", line, status, err);
+        free(err);
+    }
+}
+
+/* On a terminal the file being read is named, on a line that is cleared. */
+static void test_terminal(void **state) {
+    (void)state;
+    char line[32768], out_path[4096];
+    if (system("script -qec true /dev/null >/dev/null 2>&1 </dev/null") != 0) {
+        print_message("script(1) makes no terminal here\n");
+        skip();
+    }
+    fixture_path(out_path, "%s/terminal", temp);
+    snprintf(line, sizeof line,
+             "script -qec '%s read --max-tokens 3 --prompt x --model %s %s nowhere.png >/dev/null' "
+             "/dev/null >%s 2>&1 </dev/null",
+             command_path, model, picture, out_path);
+    int status = system(line);
+    char *out = fixture_read_file(out_path, NULL);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 1) fail_msg("status %d: %s", status, out);
+    assert_non_null(strstr(out, "\rloading "));
+    assert_non_null(strstr(out, "\r\033[K[1/2] tall.png \r\033[K[2/2] nowhere.png \r\033[K"));
+    assert_non_null(strstr(out, "\r\033[Knewsreader: not found: nowhere.png"));
+    free(out);
 }
 
 static void test_read_text(void **state) {
@@ -123,6 +190,22 @@ static void check_reply(const json_t *reply, const char *fit) {
     assert_true(json_integer_value(json_object_get(memory, "peak_bytes")) > 100000);
 }
 
+/* Who asks for JSON gets it when the model cannot be opened, too. */
+static void test_json_without_model(void **state) {
+    (void)state;
+    static const char *const commands[] = {"read --json --model {t}/nowhere x.png",
+                                           "plan --json --model {t}/nowhere",
+                                           "bench --json --model {t}/nowhere"};
+    for (size_t i = 0; i < NR_COUNT(commands); i++) {
+        output o = run(commands[i], NULL);
+        assert_int_equal(o.code, 3);
+        json_t *reply = json_loads(o.out, 0, NULL), *problem = json_object_get(reply, "error");
+        assert_string_equal(json_string_value(json_object_get(problem, "code")), "NOT_FOUND");
+        json_decref(reply);
+        drop(&o);
+    }
+}
+
 /* A broken picture in the middle costs its own answer, not the others'. */
 static void test_read_json(void **state) {
     char args[4096], broken[4096];
@@ -152,6 +235,61 @@ static void test_read_json(void **state) {
     drop(&o);
 }
 
+/* What is done but not as one would expect is said: on standard error, and in the JSON. */
+static void test_remarks(void **state) {
+    (void)state;
+    static const char jinja[] = "{{ messages }}";
+    char path[4096];
+    json_t *reply;
+    const char *template;
+    static const char sound[] = "read --model {m} --json --prompt x --max-tokens 2 "
+                                "tests/data/image/small/444.jpg";
+    static const char damaged[] = "read --model {m} --json --prompt x --max-tokens 2 "
+                                  "tests/data/image/small/bad_scan.jpg";
+    output o = run(sound, NULL);
+    assert_string_equal(o.err, "");
+    reply = json_loads(o.out, 0, NULL);
+    template = json_string_value(json_object_get(reply, "prompt_template"));
+    assert_string_equal(template, "llava-1.5 (by model type)");
+    assert_true(json_is_false(json_object_get(json_object_get(reply, "image"), "damaged")));
+    json_decref(reply);
+    drop(&o);
+    fixture_write_file(fixture_path(path, "%s/chat_template.jinja", model), jinja, strlen(jinja));
+    o = run(damaged, NULL);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(o.code, 0);
+    assert_non_null(strstr(o.err, "bad_scan.jpg: damaged"));
+    assert_non_null(strstr(o.err, "not a known one"));
+    reply = json_loads(o.out, 0, NULL);
+    template = json_string_value(json_object_get(reply, "prompt_template"));
+    assert_non_null(strstr(template, "not a known one"));
+    assert_true(json_is_true(json_object_get(json_object_get(reply, "image"), "damaged")));
+    json_decref(reply);
+    drop(&o);
+}
+
+/* File names are bytes: one that is not UTF-8 is read like any other. */
+static void test_file_names(void **state) {
+    (void)state;
+    char path[4096];
+    size_t n;
+    char *bytes = fixture_read_file(picture, &n);
+    fixture_write_file(fixture_path(path, "%s/\xff.png", temp), bytes, n);
+    free(bytes);
+    output o = run("read --model {m} --json --prompt x --max-tokens 2 {t}/\xff.png {t}/\xfe.png",
+                   NULL);
+    assert_int_equal(o.code, 1);
+    char *line = strtok(o.out, "\n");
+    for (int i = 0; i < 2; i++, line = strtok(NULL, "\n")) {
+        json_t *reply = json_loads(line ? line : "", 0, NULL);
+        const char *name = json_string_value(json_object_get(reply, "file"));
+        if (!name || !strstr(name, "/?.png")) fail_msg("reply %d: %s", i, line ? line : "none");
+        assert_true(json_is_object(json_object_get(reply, i ? "error" : "tokens")));
+        json_decref(reply);
+    }
+    drop(&o);
+}
+
 static void test_fields(void **state) {
     char args[4096];
     (void)state;
@@ -165,6 +303,46 @@ static void test_fields(void **state) {
     assert_true(json_is_string(json_object_get(fields, "lead")));
     json_decref(reply);
     drop(&o);
+}
+
+/* One reply of the BLIP-2 checkpoint; json_decref it. */
+static json_t *ask_blip2(const char *options) {
+    char args[4096];
+    snprintf(args, sizeof args, "read --model {t}/blip2 --json --ignore-stop --max-tokens 4 %s %s",
+             options, picture);
+    output o = run(args, NULL);
+    if (o.code != 0) fail_msg("%s: %s", args, o.err);
+    json_t *reply = json_loads(o.out, 0, NULL);
+    assert_non_null(reply);
+    drop(&o);
+    return reply;
+}
+
+static json_int_t prompt_tokens(const json_t *reply) {
+    return json_integer_value(json_object_get(json_object_get(reply, "tokens"), "prompt"));
+}
+
+/* Without a prompt a caption: the picture's rows and </s>; the picture squashed as its files say,
+ * padded on demand; fields are asked as questions. */
+static void test_blip2(void **state) {
+    char dir[4096];
+    (void)state;
+    fixture_make_checkpoint("blip2-tiny", fixture_path(dir, "%s/blip2", temp), "");
+    json_t *caption = ask_blip2(""), *empty = ask_blip2("--prompt ''");
+    json_t *padded = ask_blip2("--image-fit pad"), *asked = ask_blip2("--prompt 'Who?'");
+    json_t *framed = ask_blip2("--prompt 'Question: Who? Answer:'");
+    json_t *fields = ask_blip2("--fields headline,lead");
+    assert_int_equal(prompt_tokens(caption), 9);
+    assert_string_equal(json_string_value(json_object_get(caption, "image_fit")), "squash");
+    assert_true(json_equal(json_object_get(caption, "text"), json_object_get(empty, "text")));
+    assert_string_equal(json_string_value(json_object_get(padded, "image_fit")), "pad");
+    assert_true(prompt_tokens(asked) > 9);
+    assert_true(json_equal(json_object_get(asked, "text"), json_object_get(framed, "text")));
+    assert_int_equal(json_object_size(json_object_get(fields, "fields")), 2);
+    json_t *const all[] = {caption, empty, padded, asked, framed, fields};
+    for (size_t i = 0; i < NR_COUNT(all); i++) json_decref(all[i]);
+    expect("plan --model {t}/blip2", 0, "");
+    expect("bench --model {t}/blip2 --tokens 3", 0, "");
 }
 
 static void test_tools(void **state) {
@@ -331,9 +509,16 @@ int main(void) {
                                        cmocka_unit_test(test_config),
                                        cmocka_unit_test(test_self_test),
                                        cmocka_unit_test(test_plan),
+                                       cmocka_unit_test(test_strays),
+                                       cmocka_unit_test(test_output_lost),
+                                       cmocka_unit_test(test_terminal),
+                                       cmocka_unit_test(test_json_without_model),
                                        cmocka_unit_test(test_read_text),
                                        cmocka_unit_test(test_read_json),
+                                       cmocka_unit_test(test_remarks),
+                                       cmocka_unit_test(test_file_names),
                                        cmocka_unit_test(test_fields),
+                                       cmocka_unit_test(test_blip2),
                                        cmocka_unit_test(test_tools),
                                        cmocka_unit_test(test_tokenize)};
     return cmocka_run_group_tests(tests, set_up, fixture_remove_temp);

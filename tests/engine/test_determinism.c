@@ -7,12 +7,26 @@
 
 #include "engine_internal.h"
 
-static char checkpoint[4096];
+static char llava[4096], blip2[4096];
+static const char *checkpoint; /* of the current test */
 
-static int make_checkpoint(void **state) {
+static int make_checkpoints(void **state) {
     (void)state;
     fixture_temp_dir(temp);
-    fixture_make_checkpoint("odd", fixture_path(checkpoint, "%s/odd", temp), "");
+    fixture_make_checkpoint("odd", fixture_path(llava, "%s/odd", temp), "");
+    fixture_make_checkpoint("blip2-odd", fixture_path(blip2, "%s/blip2-odd", temp), "");
+    return 0;
+}
+
+static int use_llava(void **state) {
+    (void)state;
+    checkpoint = llava;
+    return 0;
+}
+
+static int use_blip2(void **state) {
+    (void)state;
+    checkpoint = blip2;
     return 0;
 }
 
@@ -96,10 +110,11 @@ static void compare_all(nr_precision precision, nr_kv_type kv, float temperature
     setup base = {.kernels = "scalar", .n_threads = 1, .precision = precision, .kv = kv};
     char what[128];
     int n_compared = 0;
+    size_t step = checkpoint == blip2 ? 2 : 1; /* the kernels are the same */
     run(&base, temperature, &first);
     for (size_t k = 0; k < NR_COUNT(kernels); k++) {
         if (!has_kernels(kernels[k])) continue;
-        for (size_t i = 0; i < NR_COUNT(threads); i++) {
+        for (size_t i = 0; i < NR_COUNT(threads); i += step) {
             setup s = {kernels[k], threads[i], rows[(i + k) % NR_COUNT(rows)], precision, kv};
             snprintf(what, sizeof what, "%s, %d threads, %d rows", s.kernels, s.n_threads,
                      s.prefill_rows);
@@ -197,10 +212,15 @@ static void test_sessions_are_apart(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_int8_greedy), cmocka_unit_test(test_int8_sampled),
-        cmocka_unit_test(test_f32_greedy), cmocka_unit_test(test_int8_cache),
-        cmocka_unit_test(test_cache_reuse),
-        cmocka_unit_test(test_sessions_are_apart)};
-    return cmocka_run_group_tests(tests, make_checkpoint, fixture_remove_temp);
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup(test_int8_greedy, use_llava),
+                                       cmocka_unit_test_setup(test_int8_sampled, use_llava),
+                                       cmocka_unit_test_setup(test_f32_greedy, use_llava),
+                                       cmocka_unit_test_setup(test_int8_cache, use_llava),
+                                       cmocka_unit_test_setup(test_cache_reuse, use_llava),
+                                       cmocka_unit_test_setup(test_sessions_are_apart, use_llava),
+                                       cmocka_unit_test_setup(test_int8_greedy, use_blip2),
+                                       cmocka_unit_test_setup(test_int8_cache, use_blip2),
+                                       cmocka_unit_test_setup(test_cache_reuse, use_blip2),
+                                       cmocka_unit_test_setup(test_sessions_are_apart, use_blip2)};
+    return cmocka_run_group_tests(tests, make_checkpoints, fixture_remove_temp);
 }

@@ -7,7 +7,8 @@
 
 #include "nr_alloc.h"
 
-static char checkpoint[4096], quantized[4096];
+static char llava[4096], blip2[4096], quantized[4096];
+static const char *checkpoint = llava; /* of the current test */
 static char *picture_bytes;
 static size_t picture_n_bytes;
 
@@ -15,7 +16,8 @@ static int set_up(void **state) {
     char path[4096];
     (void)state;
     fixture_temp_dir(temp);
-    fixture_make_checkpoint("tiny", fixture_path(checkpoint, "%s/tiny", temp), "");
+    fixture_make_checkpoint("tiny", fixture_path(llava, "%s/tiny", temp), "");
+    fixture_make_checkpoint("blip2-tiny", fixture_path(blip2, "%s/blip2-tiny", temp), "");
     fixture_path(quantized, "%s/int8", temp);
     fixture_path(path, "tests/tiny/tiny/tall.png");
     picture_bytes = fixture_read_file(path, &picture_n_bytes);
@@ -52,6 +54,14 @@ static nr_status read_once(nr_error *err) {
     nr_session_free(session);
     nr_engine_close(engine);
     return status;
+}
+
+/* Everything that is allocated before weights are read. */
+static nr_status plan_once(nr_error *err) {
+    nr_engine_options o = nr_engine_options_default();
+    nr_memory_plan plan;
+    o.n_threads = 1;
+    return nr_memory_plan_read(checkpoint, &o, &plan, err);
 }
 
 static nr_status quantize_once(nr_error *err) {
@@ -99,6 +109,15 @@ static void test_read_from_then_on(void **state) {
     sweep(read_once, true, stride());
 }
 
+static void test_blip2(void **state) {
+    (void)state;
+    checkpoint = blip2;
+    sweep(plan_once, false, getenv("NR_TEST_FULL") ? 1 : 3);
+    sweep(read_once, false, 5 * stride() - 4); /* most of them are the tokenizer's */
+    sweep(quantize_once, true, 5 * stride() - 4);
+    checkpoint = llava;
+}
+
 static void test_quantize(void **state) {
     (void)state;
     sweep(quantize_once, false, stride());
@@ -106,8 +125,8 @@ static void test_quantize(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_read_each),
-                                       cmocka_unit_test(test_read_from_then_on),
-                                       cmocka_unit_test(test_quantize)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_read_each), cmocka_unit_test(test_read_from_then_on),
+        cmocka_unit_test(test_quantize), cmocka_unit_test(test_blip2)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

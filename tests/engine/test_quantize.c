@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 /* Logits after one question about one picture; free() them. */
 static float *logits_of(const char *model, nr_precision precision, int32_t *vocab) {
@@ -51,6 +52,10 @@ static void check_round_trip(const char *preset, const char *options) {
     json_t *quantization = json_object_get(config, "quantization_config");
     assert_string_equal(json_string_value(json_object_get(quantization, "quant_method")),
                         "compressed-tensors");
+    bool tied = strncmp(preset, "blip2", 5) == 0;
+    json_t *ignore = json_object_get(quantization, "ignore");
+    assert_true(json_is_array(ignore));
+    assert_int_equal(json_array_size(ignore), tied ? 1 : 0); /* its head is the table */
     json_decref(config);
     nr_weights *before = NULL, *after = NULL;
     MUST(nr_weights_open(source, &before, err));
@@ -69,6 +74,12 @@ static void test_round_trip_tiny(void **state) {
 static void test_round_trip_odd(void **state) {
     (void)state;
     check_round_trip("odd", "--dtype bf16 --names new");
+}
+
+static void test_round_trip_blip2(void **state) {
+    (void)state;
+    check_round_trip("blip2-tiny", "--shard-bytes 300000");
+    check_round_trip("blip2-odd", "--dtype bf16 --names new");
 }
 
 static int count_entries(const char *dir) {
@@ -121,6 +132,52 @@ static void test_nothing_left_when_disk_is_full(void **state) {
     MUST(nr_quantize(source, out, NULL, err));
 }
 
+/* Child processes that are killed in the midst of writing: the next one takes their folder over.
+ * While one writes, another is refused. A folder of somebody else is left alone. */
+static bool wait_for_kill(void *ctx, uint64_t done, uint64_t total) {
+    if (done > total / 2) {
+        assert_int_equal(write(*(int *)ctx, "x", 1), 1);
+        pause();
+    }
+    return true;
+}
+
+static void test_killed(void **state) {
+    char source[4096], out[4096], path[4096], byte;
+    nr_error problem = {0};
+    int pipe_fds[2];
+    (void)state;
+    fixture_make_checkpoint("tiny", fixture_path(source, "%s/killed", temp), "");
+    fixture_path(out, "%s/killed-int8", temp);
+    int n_before = count_entries(temp);
+    assert_int_equal(pipe(pipe_fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        nr_engine_options o = nr_engine_options_default();
+        o.progress = wait_for_kill;
+        o.progress_ctx = &pipe_fds[1];
+        (void)nr_quantize(source, out, &o, NULL);
+        _exit(0);
+    }
+    assert_true(pid > 0);
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+    assert_int_equal(nr_quantize(source, out, NULL, &problem), NR_STATUS_ARG);
+    assert_non_null(strstr(problem.message, "another process"));
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(access(out, F_OK), -1);
+    MUST(nr_quantize(source, out, NULL, err));
+    assert_int_equal(count_entries(temp), n_before + 1);
+    fixture_remove_tree(out);
+    assert_int_equal(mkdir(fixture_path(path, "%s.tmp", out), 0700), 0);
+    fixture_write_file(fixture_path(path, "%s.tmp/letters", out), "x", 1);
+    assert_int_equal(nr_quantize(source, out, NULL, &problem), NR_STATUS_ARG);
+    assert_non_null(strstr(problem.message, "letters"));
+    assert_int_equal(access(path, F_OK), 0);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
 static void test_refusals(void **state) {
     char source[4096], out[4096], again[4096];
     nr_error problem;
@@ -137,9 +194,12 @@ static void test_refusals(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip_tiny), cmocka_unit_test(test_round_trip_odd),
-        cmocka_unit_test(test_nothing_left_when_given_up),
-        cmocka_unit_test(test_nothing_left_when_disk_is_full), cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip_tiny),
+                                       cmocka_unit_test(test_round_trip_odd),
+                                       cmocka_unit_test(test_round_trip_blip2),
+                                       cmocka_unit_test(test_nothing_left_when_given_up),
+                                       cmocka_unit_test(test_nothing_left_when_disk_is_full),
+                                       cmocka_unit_test(test_killed),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, fixture_make_temp, fixture_remove_temp);
 }

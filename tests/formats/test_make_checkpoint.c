@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_make_checkpoint.c - the tool's folders open, their bytes depend on the seed alone, and its
- * list for llava-1.5-7b is that of the published checkpoint.
+ * lists for llava-1.5-7b and blip2-opt-2.7b are those of the published checkpoints.
  */
 #include "fmt_test.h"
 #include "hf_config.h"
@@ -185,6 +185,11 @@ static void writes_every_type_and_spelling(void **state) {
                                      (int64_t[]){32, 64}, &t, NULL),
                      0);
     nr_weights_close(w);
+    make(&s, "blip2", "--preset blip2-tiny --names new");
+    w = opened(&s, "blip2");
+    assert_non_null(nr_weights_find(w, "model.qformer.layernorm.weight"));
+    assert_non_null(nr_weights_find(w, "model.language_model.decoder.embed_tokens.weight"));
+    nr_weights_close(w);
     scratch_remove(&s);
 }
 
@@ -203,7 +208,10 @@ static void refuses_bad_options(void **state) {
                                "--preset tiny x text.hidden=64",
                                "--preset tiny x text.num_key_value_heads=3",
                                "--preset tiny x text.vocab_size=601",
-                               "--preset tiny x vision.image_size=57"};
+                               "--preset tiny x vision.image_size=57",
+                               "--preset blip2-tiny x text.hidden_size=66",
+                               "--preset blip2-tiny x qformer.hidden_size=50",
+                               "--preset blip2-tiny x base_tokens=590"};
     for (size_t i = 0; i < NR_COUNT(bad); i++) assert_int_equal(run_tool(bad[i], "/dev/null"), 2);
     scratch s;
     scratch_make(&s);
@@ -266,7 +274,7 @@ static void reference_checkpoints_have_their_bytes(void **state) {
         n_wrong++;
     }
     fclose(list);
-    assert_int_equal(n, 3);
+    assert_int_equal(n, 5);
     assert_int_equal(n_wrong, 0);
     scratch_remove(&s);
 }
@@ -279,7 +287,8 @@ static json_t *read_json(const char *folder, const char *name) {
     return root;
 }
 
-/* name TAB type TAB [d, d] TAB shard, against the published names, shapes and shards. */
+/* name TAB type TAB [d, d] TAB shard, against the published names, shapes and, where known, shards.
+ */
 static void check_line(char *line, const json_t *shapes, const json_t *map) {
     char *field[4];
     for (int i = 0; i < 4; i++) field[i] = strtok(i ? NULL : line, "\t\n");
@@ -291,29 +300,47 @@ static void check_line(char *line, const json_t *shapes, const json_t *map) {
     char *text = json_dumps(shape, 0);
     assert_string_equal(field[2], text);
     nr_free(text);
-    assert_string_equal(field[3], json_string_value(json_object_get(map, field[0])));
+    if (map) assert_string_equal(field[3], json_string_value(json_object_get(map, field[0])));
 }
 
-static void lists_the_published_checkpoint(void **state) {
-    (void)state;
-    const char *folder = shared_or_skip("data/model-configs/llava-1.5-7b-hf");
+/* Returns the number of tensors that the tool lists for a preset, each of them published. */
+static int check_list(const char *preset, const json_t *shapes, const json_t *map) {
     scratch s;
+    char arguments[128], line[512];
     scratch_make(&s);
-    json_t *tensors = read_json(folder, "tensors.json");
-    json_t *index = read_json(folder, "model.safetensors.index.json");
-    assert_int_equal(run_tool("--preset llava-1.5-7b --list", scratch_path(&s, "list")), 0);
+    snprintf(arguments, sizeof arguments, "--preset %s --list", preset);
+    assert_int_equal(run_tool(arguments, scratch_path(&s, "list")), 0);
     FILE *list = fopen(scratch_path(&s, "list"), "r");
     assert_non_null(list);
-    char line[512];
     int n = 0;
-    for (; fgets(line, sizeof line, list); n++)
-        check_line(line, json_object_get(tensors, "tensors"), json_object_get(index, "weight_map"));
+    for (; fgets(line, sizeof line, list); n++) check_line(line, shapes, map);
     fclose(list);
-    assert_int_equal(n, json_object_size(json_object_get(tensors, "tensors")));
-    assert_int_equal(n, 686);
+    scratch_remove(&s);
+    return n;
+}
+
+static void lists_the_published_llava(void **state) {
+    (void)state;
+    const char *folder = shared_or_skip("data/model-configs/llava-1.5-7b-hf");
+    json_t *tensors = read_json(folder, "tensors.json");
+    json_t *index = read_json(folder, "model.safetensors.index.json");
+    const json_t *shapes = json_object_get(tensors, "tensors");
+    assert_int_equal(check_list("llava-1.5-7b", shapes, json_object_get(index, "weight_map")), 686);
+    assert_int_equal(json_object_size(shapes), 686);
     nr_json_free(tensors);
     nr_json_free(index);
-    scratch_remove(&s);
+}
+
+/* All but the head, which is the table again. */
+static void lists_the_published_blip2(void **state) {
+    (void)state;
+    json_t *tensors =
+        read_json(shared_or_skip("data/model-configs/blip2-opt-2.7b"), "tensors.json");
+    json_t *shapes = json_object_get(tensors, "tensors");
+    assert_int_equal(json_object_del(shapes, "language_model.lm_head.weight"), 0);
+    assert_int_equal(check_list("blip2-opt-2.7b", shapes, NULL), 1247);
+    assert_int_equal(json_object_size(shapes), 1247);
+    nr_json_free(tensors);
 }
 
 /* Every key of the published small files that the tool writes too has the published value. */
@@ -336,32 +363,48 @@ static void check_subset(const char *where, const json_t *ours, const json_t *pu
     }
 }
 
-static void configs_have_the_published_values(void **state) {
-    (void)state;
-    /* the origin of the files, and the widths made small below */
-    const char *const not_compared[] = {"_name_or_path",      "transformers_version",
-                                        "_from_model_config", "hidden_size",
-                                        "intermediate_size",  NULL};
-    const char *folder = shared_or_skip("data/model-configs/llava-1.5-7b-hf");
-    const char *const files[] = {"config.json", "generation_config.json",
-                                 "preprocessor_config.json", "processor_config.json"};
+/* The settings of a preset with widths made small, against the published files. */
+static void check_configs(const char *folder, const char *thin, const char *const *files) {
+    /* the origin of the files, and the widths */
+    static const char *const not_compared[] = {"_name_or_path",       "transformers_version",
+                                               "_from_model_config",  "hidden_size",
+                                               "intermediate_size",   "ffn_dim",
+                                               "word_embed_proj_dim", NULL};
     scratch s;
     scratch_make(&s);
-    /* the settings of the full size with little behind them */
-    make(&s, "thin",
-         "--preset llava-1.5-7b text.hidden_size=8 text.head_dim=2 text.intermediate_size=8"
-         " text.num_hidden_layers=1 vision.hidden_size=16 vision.intermediate_size=16");
-    for (size_t i = 0; i < NR_COUNT(files); i++) {
-        json_t *published = read_json(folder, files[i]);
-        json_t *ours = read_json(scratch_path(&s, "thin"), files[i]);
+    make(&s, "thin", thin);
+    for (; *files; files++) {
+        json_t *published = read_json(folder, *files);
+        json_t *ours = read_json(scratch_path(&s, "thin"), *files);
         json_object_del(published, "vocab_size"); /* repeated in text_config */
         if (json_object_get(published, "vision_config"))
             json_object_del(json_object_get(published, "vision_config"), "vocab_size");
-        check_subset(files[i], ours, published, not_compared);
+        check_subset(*files, ours, published, not_compared);
         nr_json_free(published);
         nr_json_free(ours);
     }
     scratch_remove(&s);
+}
+
+static void configs_have_the_published_values(void **state) {
+    static const char *const files[] = {"config.json", "generation_config.json",
+                                        "preprocessor_config.json", "processor_config.json", NULL};
+    (void)state;
+    check_configs(shared_or_skip("data/model-configs/llava-1.5-7b-hf"),
+                  "--preset llava-1.5-7b text.hidden_size=8 text.head_dim=2"
+                  " text.intermediate_size=8 text.num_hidden_layers=1 vision.hidden_size=16"
+                  " vision.intermediate_size=16",
+                  files);
+}
+
+static void blip2_configs_have_the_published_values(void **state) {
+    static const char *const files[] = {"config.json", NULL};
+    (void)state;
+    check_configs(shared_or_skip("data/model-configs/blip2-opt-2.7b"),
+                  "--preset blip2-opt-2.7b --dtype f32 text.hidden_size=32 text.intermediate_size=8"
+                  " vision.hidden_size=16 vision.intermediate_size=16 qformer.hidden_size=12"
+                  " qformer.intermediate_size=8",
+                  files);
 }
 
 int main(void) {
@@ -373,8 +416,10 @@ int main(void) {
         cmocka_unit_test(refuses_bad_options),
         cmocka_unit_test(leaves_nothing_on_a_full_disk),
         cmocka_unit_test(reference_checkpoints_have_their_bytes),
-        cmocka_unit_test(lists_the_published_checkpoint),
+        cmocka_unit_test(lists_the_published_llava),
+        cmocka_unit_test(lists_the_published_blip2),
         cmocka_unit_test(configs_have_the_published_values),
+        cmocka_unit_test(blip2_configs_have_the_published_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,11 +15,12 @@ static void create_checks_limits(void **state) {
     assert_non_null(strstr(err.message, "16384"));
     assert_int_equal(nr_image_create(NULL, 16000, 16000, &image, &err), NR_STATUS_LIMIT);
     assert_non_null(strstr(err.message, "50000000"));
-    assert_int_equal(nr_image_create(NULL, 201, 1, &image, &err), NR_STATUS_LIMIT);
+    assert_int_equal(nr_image_create(NULL, 1601, 1, &image, &err), NR_STATUS_LIMIT);
     assert_non_null(strstr(err.message, "200"));
+    assert_int_equal(nr_image_create(NULL, 9, 1801, &image, &err), NR_STATUS_LIMIT);
     assert_null(image.rgb);
-    assert_int_equal(nr_image_create(NULL, 200, 1, &image, &err), NR_STATUS_OK);
-    for (int i = 0; i < 600; i++) assert_int_equal(image.rgb[i], 0);
+    assert_int_equal(nr_image_create(NULL, 1600, 1, &image, &err), NR_STATUS_OK);
+    for (int i = 0; i < 4800; i++) assert_int_equal(image.rgb[i], 0);
     nr_image_free(&image);
     assert_null(image.rgb);
     nr_image_free(&image);

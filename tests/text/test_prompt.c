@@ -149,15 +149,27 @@ static void test_choose_by_template(void **state) {
     json_decref(root);
 }
 
+static void test_choose_bundled(void **state) {
+    (void)state;
+    nr_error err = {0};
+    nr_prompt_choice c;
+    json_t *root = read_json("models/reader/tokenizer_config.json");
+    const char *jinja = json_string_value(json_object_get(root, "chat_template"));
+    expect_ok(nr_prompt_choose(jinja, "llava", &c, &err), &err);
+    assert_true(c.by_chat_template && c.template == NR_PROMPT_LLAVA);
+    json_decref(root);
+}
+
 static void test_choose_by_type(void **state) {
     (void)state;
     nr_error err = {0};
     nr_prompt_choice c;
     expect_ok(nr_prompt_choose(NULL, "blip-2", &c, &err), &err);
     assert_int_equal(c.template, NR_PROMPT_BLIP2);
+    assert_true(c.captions);
     assert_false(c.has_unknown_chat_template);
     expect_ok(nr_prompt_choose("{{ messages }}", "llama", &c, &err), &err);
-    assert_true(c.template == NR_PROMPT_PLAIN && c.has_unknown_chat_template);
+    assert_true(c.template == NR_PROMPT_PLAIN && c.has_unknown_chat_template && !c.captions);
     assert_int_equal(nr_prompt_choose(NULL, "qwen2_vl", &c, &err), NR_STATUS_UNSUPPORTED);
     assert_non_null(strstr(err.message, "qwen2_vl"));
 }
@@ -273,9 +285,9 @@ int main(void) {
         cmocka_unit_test(test_golden_llava),        cmocka_unit_test(test_golden_llava_next),
         cmocka_unit_test(test_golden_blip2),        cmocka_unit_test(test_blip2_frames_questions),
         cmocka_unit_test(test_golden_texts),        cmocka_unit_test(test_choose_by_template),
-        cmocka_unit_test(test_choose_by_type),      cmocka_unit_test(test_llama3_instruct),
-        cmocka_unit_test(test_too_long),            cmocka_unit_test(test_bad_requests),
-        cmocka_unit_test(test_questions_stay_text),
+        cmocka_unit_test(test_choose_bundled),      cmocka_unit_test(test_choose_by_type),
+        cmocka_unit_test(test_llama3_instruct),     cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_bad_requests),        cmocka_unit_test(test_questions_stay_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,8 +93,10 @@ static void fill_32(const ckpt_random *r, int64_t first, int64_t n, uint32_t *ds
 void ckpt_random_fill(const ckpt_random *r, int64_t first, int64_t n, void *dst) {
     NR_ASSERT(first % 4 == 0);
     size_t item_bytes = nr_dtype_bytes(r->dtype);
-    if (item_bytes == 2) fill_16(r, first, n, dst);
-    else fill_32(r, first, n, dst);
+    if (item_bytes == 2)
+        fill_16(r, first, n, dst);
+    else
+        fill_32(r, first, n, dst);
     for (int i = 0; i < 2; i++) {
         int64_t at = r->outlier[i] - first;
         if (r->outlier[i] < 0 || at < 0 || at >= n) continue;

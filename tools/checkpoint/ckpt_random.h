@@ -6,7 +6,7 @@
 #ifndef CKPT_RANDOM_H
 #define CKPT_RANDOM_H
 
-#include "ckpt_spec.h"
+#include "ckpt_list.h"
 
 #define CKPT_TABLE_SIZE 4096 /* values of one distribution; 8 to 16 KB stay in the L1 cache */
 

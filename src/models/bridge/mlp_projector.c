@@ -24,14 +24,12 @@ void nr_projector_carve_weights(nr_projector *m, nr_arena *a) {
 
 static nr_status load_one(const nr_projector *m, nr_loader *l, nr_wide_linear *w,
                           const char *prefix, const char *name, nr_error *err) {
-    char weight[NR_LOAD_NAME_MAX], bias[NR_LOAD_NAME_MAX];
-    nr_load_name(weight, "%s%s.weight", prefix, name);
-    nr_load_name(bias, "%s%s.bias", prefix, name);
-    nr_linear_source source = {.n_parts = 1,
-                               .weight = {weight},
-                               .bias = {m->bias ? bias : NULL},
-                               .rows = {w->high.n_out}};
-    return nr_wide_linear_load(l, w, &source, err);
+    return nr_modules_load_wide(l, w,
+                                &(nr_modules){.prefix = prefix,
+                                              .names = {name},
+                                              .rows = {w->high.n_out},
+                                              .has_bias = m->bias},
+                                err);
 }
 
 nr_status nr_projector_load(nr_projector *m, nr_loader *l, const char *prefix, nr_error *err) {
@@ -50,17 +48,9 @@ void nr_projector_carve_scratch(nr_projector *m, nr_arena *a) {
 
 void nr_projector_forward(nr_projector *m, nr_backend *be, float *y, const float *x,
                           int64_t n_rows) {
-    nr_linear_args args = {.y = m->hidden_rows,
-                           .x = x,
-                           .ldy = m->text_hidden,
-                           .ldx = m->vision_hidden,
-                           .m = n_rows,
-                           .activation = m->activation};
-    nr_wide_linear_apply(be, &m->linear_1, &args, m->r);
-    args = (nr_linear_args){.y = y,
-                            .x = m->hidden_rows,
-                            .ldy = m->text_hidden,
-                            .ldx = m->text_hidden,
-                            .m = n_rows};
-    nr_wide_linear_apply(be, &m->linear_2, &args, m->r);
+    nr_linear_args first = {
+        .y = m->hidden_rows, .x = x, .m = n_rows, .activation = m->activation};
+    nr_linear_args second = {.y = y, .x = m->hidden_rows, .m = n_rows};
+    nr_wide_linear_apply(be, &m->linear_1, &first, m->r);
+    nr_wide_linear_apply(be, &m->linear_2, &second, m->r);
 }

@@ -9,7 +9,7 @@
 #define NR_MLP_PROJECTOR_H
 
 #include "model.h"
-#include "wide_linear.h"
+#include "modules.h"
 
 typedef struct nr_projector {
     int32_t vision_hidden, text_hidden, rows_max;

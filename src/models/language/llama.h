@@ -11,14 +11,13 @@
 #ifndef NR_LLAMA_H
 #define NR_LLAMA_H
 
-#include "model.h"
-#include "weight_loader.h"
+#include "decoder.h"
 
 typedef struct nr_llama_config {
-    int32_t vocab, hidden, ffn, n_layers, n_heads, n_kv_heads, head_dim, context_max;
+    int32_t ffn;
     float rms_eps;
     double rope_theta;
-    bool attention_bias, mlp_bias, tied; /* tied: lm_head is the embedding table */
+    bool attention_bias, mlp_bias;
     nr_activation activation;
 } nr_llama_config;
 
@@ -32,26 +31,14 @@ typedef struct nr_llama_layer {
 } nr_llama_layer;
 
 typedef struct nr_llama {
+    nr_decoder base;
     nr_llama_config config;
-    nr_dtype precision, kv_dtype;
-    nr_dtype embed_dtype;   /* F32 where the table is small or the reference is asked for */
-    int32_t context;        /* positions a sequence may use */
-    int32_t cache_cap;      /* context rounded up to NR_KV_BLOCK */
-    int32_t rows_max, logits_rows;
-    nr_linear embed;        /* [vocab, hidden]; also the head when tied */
-    nr_linear head;         /* [vocab, hidden]; unused when tied */
     float *norm;            /* [hidden] */
     float *cos_sin;         /* [context, head_dim] */
     nr_llama_layer *layers; /* owns, host [n_layers] */
-    /* scratch, [rows_max, ...] f32 unless said otherwise */
-    float *x, *h;           /* [., hidden] residual stream; normed */
-    float *qkv_rows;        /* [., (n_heads + 2 n_kv_heads) * head_dim] */
-    float *attn_rows;       /* [., n_heads * head_dim] */
+    /* scratch, [rows_max, ...] f32 */
     float *gate_up_rows;    /* [., 2 ffn] */
     float *ffn_rows;        /* [., ffn] */
-    float *logits_in;       /* [logits_rows, hidden] */
-    float *logits;          /* [logits_rows, vocab] */
-    int32_t *positions;     /* owns, host [rows_max] */
 } nr_llama;
 
 /* From a text_config object (or config.json itself for text models); LlamaConfig's defaults. */
@@ -59,15 +46,12 @@ nr_status nr_llama_configure(nr_llama *m, const nr_json_at *text_config,
                              const nr_model_options *options, nr_error *err);
 /* Fills what a decoder knows of nr_model_info. */
 void nr_llama_describe(const nr_llama *m, nr_model_info *info);
-/* Keep the embedding table in f32 where that costs at most bytes_max and it is not the head. */
-void nr_llama_choose_embedding(nr_llama *m, uint64_t bytes_max);
 void nr_llama_release(nr_llama *m); /* host arrays */
 void nr_llama_carve_weights(nr_llama *m, nr_arena *a);
-/* prefix ends in '.'; head_name is NULL when tied. Fills the rotary table too. */
+/* prefix ends in '.'; head_name is not used when tied. Fills the rotary table too. */
 nr_status nr_llama_load(nr_llama *m, nr_loader *l, const char *prefix, const char *head_name,
                         nr_error *err);
 void nr_llama_carve_scratch(nr_llama *m, nr_arena *a);
-void nr_llama_carve_cache(const nr_llama *m, nr_cache *cache, nr_arena *host, nr_arena *device);
 
 /* As nr_model_desc.forward. image_token_id -1: none. stage: module path for the tap, such as
  * "model.language_model". */

@@ -3,7 +3,6 @@
 #include "llama_lm.h"
 
 #include "llama.h"
-#include "wide_linear.h"
 
 #include "nr_alloc.h"
 
@@ -34,7 +33,7 @@ static nr_status llama_lm_create(const nr_hf_config *config, const nr_model_opti
         llama_lm_destroy(&m->base);
         return status;
     }
-    nr_llama_choose_embedding(&m->language, NR_WIDE_BYTES_MAX);
+    nr_decoder_choose_embedding(&m->language.base, NR_WIDE_BYTES_MAX);
     nr_llama_describe(&m->language, &m->base.info);
     m->base.info.image_token_id = -1;
     *out = &m->base;
@@ -57,7 +56,7 @@ static void llama_lm_carve_scratch(nr_model *model, nr_backend *be, nr_arena *ar
 
 static void llama_lm_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *host,
                                  nr_arena *device) {
-    nr_llama_carve_cache(&((const llama_lm *)model)->language, cache, host, device);
+    nr_decoder_carve_cache(&((const llama_lm *)model)->language.base, cache, host, device);
     cache->image_features = NULL;
 }
 

@@ -62,38 +62,28 @@ static nr_status configure_language(llava *m, const nr_json_at *top,
 }
 
 static nr_status configure_projector(llava *m, const nr_json_at *top, nr_error *err) {
-    m->projector = (nr_projector){.vision_hidden = m->vision.config.hidden,
-                                  .text_hidden = m->language.config.hidden,
+    m->projector = (nr_projector){.vision_hidden = m->vision.vit.config.hidden,
+                                  .text_hidden = m->language.base.shape.hidden,
                                   .rows_max = m->base.info.n_image_tokens,
                                   .bias = true,
                                   .activation = NR_ACTIVATION_GELU,
-                                  .precision = m->language.precision};
+                                  .precision = m->language.base.precision};
     NR_TRY(nr_json_opt_bool(top, "multimodal_projector_bias", &m->projector.bias, err));
     return nr_activation_config(top, "projector_hidden_act", &m->projector.activation, err);
 }
 
 /* Second digits for whatever fits the allowance, the cheapest first. */
 static void choose_wide(llava *m) {
-    uint64_t left = NR_WIDE_BYTES_MAX, patches = nr_clip_patch_bytes(&m->vision.config);
+    uint64_t left = NR_WIDE_BYTES_MAX, patches = nr_vit_patch_bytes(&m->vision.vit.config);
     uint64_t bridge = nr_projector_bytes(&m->projector);
-    uint64_t blocks = nr_clip_block_bytes(&m->vision.config);
-    m->vision.wide_patches = patches <= left;
-    if (m->vision.wide_patches) left -= patches;
+    uint64_t blocks = nr_vit_block_bytes(&m->vision.vit.config);
+    m->vision.vit.wide_patches = patches <= left;
+    if (m->vision.vit.wide_patches) left -= patches;
     m->projector.wide = bridge <= left;
     if (m->projector.wide) left -= bridge;
-    m->vision.wide = blocks <= left;
-    if (m->vision.wide) left -= blocks;
-    nr_llama_choose_embedding(&m->language, left);
-}
-
-static void fill_info(llava *m) {
-    nr_model_info *info = &m->base.info;
-    const nr_clip_config *v = &m->vision.config;
-    nr_llama_describe(&m->language, info);
-    info->op_rows_max = NR_MAX(info->op_rows_max, v->n_positions);
-    info->op_keys_max = NR_MAX(info->op_keys_max, v->n_positions);
-    info->op_n_in_max = NR_MAX(info->op_n_in_max, NR_MAX(v->hidden, v->ffn));
-    info->op_n_in_max = NR_MAX(info->op_n_in_max, 3 * (int64_t)v->patch * v->patch);
+    m->vision.vit.wide = blocks <= left;
+    if (m->vision.vit.wide) left -= blocks;
+    nr_decoder_choose_embedding(&m->language.base, left);
 }
 
 static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_options *options,
@@ -101,12 +91,13 @@ static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_
     nr_json_at top = config->config;
     nr_model_info *info = &m->base.info;
     NR_TRY(configure_vision(m, &top, options, err));
-    int32_t n_positions = m->vision.config.n_positions;
+    int32_t n_positions = m->vision.vit.config.n_positions;
     info->n_image_tokens = m->keep_class_token ? n_positions : n_positions - 1;
     NR_TRY(configure_language(m, &top, options, err));
     NR_TRY(configure_projector(m, &top, err));
     choose_wide(m);
-    fill_info(m);
+    nr_llama_describe(&m->language, info);
+    nr_vit_describe(&m->vision.vit, info);
     info->image_token_id = 32000;
     NR_TRY(nr_json_opt_i32(&top, "image_token_id", 0, info->vocab - 1, &info->image_token_id, err));
     NR_TRY(nr_json_opt_i32(&top, "image_token_index", 0, info->vocab - 1, &info->image_token_id,
@@ -114,7 +105,7 @@ static nr_status configure(llava *m, const nr_hf_config *config, const nr_model_
     NR_FAIL_IF(info->image_token_id >= info->vocab, LIMIT,
                "%s: image token id %d, the vocabulary has %d entries", top.where,
                info->image_token_id, info->vocab);
-    int32_t side = m->vision.config.image_side;
+    int32_t side = m->vision.vit.config.image_side;
     return nr_preprocess_config(config, side, &info->preprocess, err);
 }
 
@@ -157,36 +148,32 @@ static nr_status llava_load(nr_model *model, nr_loader *l, nr_error *err) {
     NR_TRY(nr_load_prefix(l->weights, bridge, 2, "linear_1.weight", &prefix, err));
     NR_TRY(nr_projector_load(&m->projector, l, prefix, err));
     NR_TRY(nr_load_prefix(l->weights, language, 4, "embed_tokens.weight", &prefix, err));
-    if (!m->language.config.tied)
+    if (!m->language.base.shape.tied)
         NR_TRY(nr_load_prefix(l->weights, heads, 3, "weight", &head, err));
     nr_load_name(head_name, "%sweight", head);
     return nr_llama_load(&m->language, l, prefix, head_name, err);
 }
 
-static void carve_vision(llava *m, nr_arena *a) {
+static void carve_vision(nr_model *model, nr_arena *a) {
+    llava *m = (llava *)model;
     nr_clip_carve_scratch(&m->vision, a);
     nr_projector_carve_scratch(&m->projector, a);
 }
 
+static void carve_language(nr_model *model, nr_arena *a) {
+    nr_llama_carve_scratch(&((llava *)model)->language, a);
+}
+
 static void llava_carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
-    llava *m = (llava *)model;
     (void)be;
-    nr_arena vision = nr_arena_within(NULL, 0), language = nr_arena_within(NULL, 0);
-    carve_vision(m, &vision);
-    nr_llama_carve_scratch(&m->language, &language);
-    size_t bytes = NR_MAX(vision.used, language.used);
-    void *block = nr_arena_take(arena, bytes, 1);
-    vision = nr_arena_within(block, bytes);
-    language = nr_arena_within(block, bytes);
-    carve_vision(m, &vision);
-    nr_llama_carve_scratch(&m->language, &language);
+    nr_carve_overlaid(model, arena, carve_vision, carve_language);
 }
 
 static void llava_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *host,
                               nr_arena *device) {
     const llava *m = (const llava *)model;
     size_t n = (size_t)m->base.info.n_image_tokens * (size_t)m->base.info.hidden;
-    nr_llama_carve_cache(&m->language, cache, host, device);
+    nr_decoder_carve_cache(&m->language.base, cache, host, device);
     cache->image_features = nr_arena_take(device, n, sizeof(float));
 }
 
@@ -194,7 +181,7 @@ static void llava_encode_image(nr_model *model, nr_backend *be, const nr_cache *
                                const float *pixels, const nr_tap *tap) {
     llava *m = (llava *)model;
     const float *hidden = nr_clip_forward(&m->vision, be, pixels, tap, "model.vision_tower");
-    int64_t d = m->vision.config.hidden, n = m->base.info.n_image_tokens;
+    int64_t d = m->vision.vit.config.hidden, n = m->base.info.n_image_tokens;
     nr_projector_forward(&m->projector, be, cache->image_features,
                          hidden + (m->keep_class_token ? 0 : d), n);
     nr_tap_rows(tap, be, "model.multi_modal_projector", cache->image_features, n,

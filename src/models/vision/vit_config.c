@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * clip_config.c - CLIPVisionConfig's fields with its defaults, checked before anything is sized. */
+ * vit_config.c - a vision_config's fields, checked before anything is sized. */
 #include "activation_config.h"
-#include "clip_vit.h"
+#include "vit.h"
 
 #include "nr_alloc.h"
 #include "nr_limits.h"
 
-static nr_status read_config(const nr_json_at *at, nr_clip_config *c, nr_error *err) {
+static nr_status read_fields(const nr_json_at *at, nr_vit_config *c, nr_error *err) {
     int32_t channels = 3;
-    *c = (nr_clip_config){.hidden = 768,
-                          .ffn = 3072,
-                          .n_layers = 12,
-                          .n_heads = 12,
-                          .image_side = 224,
-                          .patch = 32,
-                          .layer_norm_eps = 1e-5f,
-                          .activation = NR_ACTIVATION_QUICK_GELU};
     NR_TRY(nr_json_opt_i32(at, "hidden_size", 1, NR_HIDDEN_MAX, &c->hidden, err));
     NR_TRY(nr_json_opt_i32(at, "intermediate_size", 1, NR_REDUCTION_MAX, &c->ffn, err));
     NR_TRY(nr_json_opt_i32(at, "num_hidden_layers", 1, NR_LAYERS_MAX, &c->n_layers, err));
@@ -27,7 +19,8 @@ static nr_status read_config(const nr_json_at *at, nr_clip_config *c, nr_error *
     return nr_activation_config(at, "hidden_act", &c->activation, err);
 }
 
-static nr_status check_config(const nr_json_at *at, nr_clip_config *c, nr_error *err) {
+nr_status nr_vit_read_config(const nr_json_at *at, nr_vit_config *c, nr_error *err) {
+    NR_TRY(read_fields(at, c, err));
     NR_FAIL_IF(c->hidden % c->n_heads != 0 || c->hidden / c->n_heads > NR_HEAD_DIM_MAX, SHAPE,
                "%s: hidden_size %d, expected 1 to %d values for each of the %d attention heads",
                at->where, c->hidden, NR_HEAD_DIM_MAX, c->n_heads);
@@ -39,19 +32,12 @@ static nr_status check_config(const nr_json_at *at, nr_clip_config *c, nr_error 
                "%s: patch_size %d gives %lld values a patch, expected at most %d", at->where,
                c->patch, 3LL * c->patch * c->patch, NR_REDUCTION_MAX);
     c->n_positions = c->grid * c->grid + 1;
+    c->n_layers_used = c->n_layers;
     return NR_STATUS_OK;
 }
 
-nr_status nr_clip_configure(nr_clip *m, const nr_json_at *vision_config, int32_t feature_layer,
-                            const nr_model_options *options, nr_error *err) {
-    nr_clip_config *c = &m->config;
-    NR_TRY(read_config(vision_config, c, err));
-    NR_TRY(check_config(vision_config, c, err));
-    int32_t n_states = c->n_layers + 1; /* the embeddings, then one a block */
-    NR_FAIL_IF(feature_layer < -n_states || feature_layer >= n_states, LIMIT,
-               "vision_feature_layer %d, expected %d to %d", feature_layer, -n_states,
-               n_states - 1);
-    c->n_layers_used = feature_layer < 0 ? n_states + feature_layer : feature_layer;
+nr_status nr_vit_init(nr_vit *m, const nr_model_options *options, nr_error *err) {
+    const nr_vit_config *c = &m->config;
     m->n_layers_loaded = options->all_layers ? c->n_layers : c->n_layers_used;
     m->precision = options->precision;
     m->layers = nr_calloc((size_t)c->n_layers, sizeof *m->layers);
@@ -60,4 +46,19 @@ nr_status nr_clip_configure(nr_clip *m, const nr_json_at *vision_config, int32_t
                c->n_layers);
     for (int32_t i = 0; i < c->n_positions; i++) m->position_ids[i] = i;
     return NR_STATUS_OK;
+}
+
+void nr_vit_release(nr_vit *m) {
+    nr_free(m->layers);
+    nr_free(m->position_ids);
+    m->layers = NULL;
+    m->position_ids = NULL;
+}
+
+void nr_vit_describe(const nr_vit *m, nr_model_info *info) {
+    const nr_vit_config *c = &m->config;
+    info->op_rows_max = NR_MAX(info->op_rows_max, c->n_positions);
+    info->op_keys_max = NR_MAX(info->op_keys_max, c->n_positions);
+    info->op_n_in_max = NR_MAX(info->op_n_in_max, NR_MAX(c->hidden, c->ffn));
+    info->op_n_in_max = NR_MAX(info->op_n_in_max, 3 * (int64_t)c->patch * c->patch);
 }
