@@ -69,15 +69,15 @@ static void print_json(nr_engine *engine, const result *r) {
     nr_engine_info info = nr_engine_get_info(engine);
     const nr_session_stats *s = &r->stats;
     json_t *line = json_pack(
-        "{s:o, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I, s:I}", "model",
-        cli_json_name(info.model), "dtype", info.dtype, "kernels", info.kernels, "prompt_template",
-        info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms, "load_peak_bytes",
-        (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms, "vision_ms",
-        s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
+        "{s:o, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I, s:I}",
+        "model", cli_json_name(info.model), "dtype", info.dtype, "kernels", info.kernels,
+        "prompt_template", info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms,
+        "load_peak_bytes", (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms,
+        "vision_ms", s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
         "answer_tokens", s->answer_tokens, "decode_ms", s->decode_ms, "total_ms", r->total_ms,
-        "planned_bytes", (json_int_t)nr_engine_get_plan(engine).total_bytes, "planned_resident_bytes",
-        (json_int_t)nr_engine_get_plan(engine).resident_bytes, "peak_bytes",
-        (json_int_t)nr_memory_usage_get().resident_peak_bytes);
+        "planned_bytes", (json_int_t)nr_engine_get_plan(engine).total_bytes,
+        "planned_resident_bytes", (json_int_t)nr_engine_get_plan(engine).resident_bytes,
+        "peak_bytes", (json_int_t)nr_memory_usage_get().resident_peak_bytes);
     cli_print_json(line);
 }
 
