@@ -32,7 +32,7 @@ RUN_PICTURES ?= $(wildcard samples/*.png)
 RUN_COMMAND ?= build/release/newsreader read $(RUN_PICTURES)
 
 # ---- flags -----------------------------------------------------------------------------------
-PKGS := $(if $(filter neon,$(BUILD)),,jansson libjpeg libpng libwebp libwebpdemux libpcre2-8)
+PKGS := $(if $(filter neon,$(BUILD)),,jansson libjpeg libpng libwebp libwebpdemux libpcre2-8 nettle)
 PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lunistring)
 INCLUDES := -Iinclude $(addprefix -I,$(shell find src -type d))
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wvla $(if $(CI),-Werror)

@@ -29,7 +29,8 @@
     X(CONTEXT_FULL, -10, "prompt does not fit the context")                                        \
     X(CANCELLED, -11, "cancelled")                                                                 \
     X(CEILING, -12, "memory plan exceeds the ceiling")                                             \
-    X(INTERNAL, -13, "internal error")
+    X(INTERNAL, -13, "internal error")                                                             \
+    X(SELF_TEST, -16, "self-test failed")
 
 typedef enum nr_status {
 #define NR_STATUS_ENUM(name, value, text) NR_STATUS_##name = value,

@@ -19,6 +19,7 @@ libwebp-dev           pc      libwebpdemux
 libgif-dev            header  gif_lib.h
 libpcre2-dev          pc      libpcre2-8
 libunistring-dev      header  unistr.h
+nettle-dev            pc      nettle
 '
 test_needs='
 libcmocka-dev         pc      cmocka

@@ -18,6 +18,12 @@ void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, 
     if (pixels) s->model->desc->encode_image(s->model, be, &s->cache, pixels, tap);
 }
 
+void nr_sequence_reuse_image(nr_sequence *s) {
+    s->n_cached = 0;
+    s->logits = NULL;
+    s->cache.n_image_rows = s->model->info.n_image_tokens;
+}
+
 /* Image rows used by the first n ids. */
 static int32_t image_rows_before(const nr_sequence *s, int32_t n) {
     int32_t rows = 0;

@@ -28,6 +28,9 @@ void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena
 /* Forget everything and run the vision tower. pixels NULL: no picture. */
 void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, const nr_tap *tap);
 
+/* Forget everything; cache.image_features hold a picture's features already. */
+void nr_sequence_reuse_image(nr_sequence *s);
+
 /* Read ids [n], 1 <= n <= context; *n_reused positions were there already. n_logits of the last
  * positions end up in s->logits (the rows before the last in front of it).
  * Errors: CANCELLED (between chunks; what was read stays cached). */
