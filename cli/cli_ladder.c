@@ -44,7 +44,7 @@ int cli_ladder_read(const cli_options *o, cli_ladder *out) {
     *out = (cli_ladder){.policy = nr_ladder_policy_default()};
     int code = o->config ? read_config(o, out) : read_arguments(o, out);
     if (o->self_test >= 0) out->policy.self_test = o->self_test != 0;
-    if (out->policy.self_test) out->policy.kernel_test = true; /* no threads yet: it may fork */
+    if (!o->config) out->policy.kernel_test = out->policy.self_test; /* no threads: it may fork */
     return code;
 }
 
@@ -72,9 +72,9 @@ static void print_refusal(const nr_ladder_report *report, const nr_error *err) {
     json_t *rungs = json_array();
     for (int i = 0; i < report->n_rungs; i++)
         if (report->rungs[i].tried) json_array_append_new(rungs, cli_rung_json(&report->rungs[i]));
-    cli_print_json(json_pack("{s:n, s:b, s:s, s:{s:s, s:s}, s:o}", "model", "degraded", 0, "reason",
-                             report->reason, "error", "code", nr_status_name(err->status),
-                             "message", err->message, "rungs", rungs));
+    cli_print_json(json_pack("{s:n, s:b, s:o, s:{s:s, s:s}, s:o}", "model", "degraded", 0, "reason",
+                             cli_json_name(report->reason), "error", "code",
+                             nr_status_name(err->status), "message", err->message, "rungs", rungs));
 }
 
 int cli_open(const cli_options *options, nr_ladder_report *report, nr_engine **engine,

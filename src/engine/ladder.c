@@ -5,6 +5,8 @@
  */
 #include "engine_internal.h"
 
+#include "nr_json.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -57,9 +59,12 @@ static nr_status try_rung(const nr_rung *rung, const nr_ladder_policy *policy, n
 
 /* "llava: does_not_fit (...)" behind what is there. */
 static void add_reason(nr_ladder_report *report, const nr_rung_report *r) {
-    size_t used = strlen(report->reason);
-    snprintf(report->reason + used, sizeof report->reason - used, "%s%s: %s (%.160s)",
-             used ? "; " : "", r->model, nr_cause_name(r->cause), r->error.message);
+    char message[160], line[sizeof message + sizeof r->model + 64];
+    size_t used = strlen(report->reason), room = sizeof report->reason - used;
+    nr_json_printable(message, sizeof message, r->error.message); /* whole characters */
+    int n = snprintf(line, sizeof line, "%s%s: %s (%s)", used ? "; " : "", r->model,
+                     nr_cause_name(r->cause), message);
+    if (n > 0 && (size_t)n < room) memcpy(report->reason + used, line, (size_t)n + 1);
 }
 
 static void conclude(nr_ladder_report *report) {
@@ -70,6 +75,13 @@ static void conclude(nr_ladder_report *report) {
             add_reason(report, &report->rungs[i]);
     if (report->chosen == 0)
         snprintf(report->reason, sizeof report->reason, "%s: the first choice", chosen->model);
+}
+
+/* Last part of the path, in whole characters. */
+static void name_rung(nr_rung_report *r, const char *model_dir) {
+    char name[4096];
+    nr_base_name(name, sizeof name, model_dir);
+    nr_json_printable(r->model, sizeof r->model, name);
 }
 
 static nr_status check(const nr_rung *rungs, int32_t n_rungs, const nr_ladder_policy *policy,
@@ -92,8 +104,7 @@ nr_status nr_ladder_open(const nr_rung *rungs, int32_t n_rungs, const nr_ladder_
     *report = (nr_ladder_report){.chosen = -1};
     NR_TRY(check(rungs, n_rungs, p, err));
     report->n_rungs = n_rungs;
-    for (int32_t i = 0; i < n_rungs; i++)
-        nr_base_name(report->rungs[i].model, sizeof report->rungs[i].model, rungs[i].model_dir);
+    for (int32_t i = 0; i < n_rungs; i++) name_rung(&report->rungs[i], rungs[i].model_dir);
     for (int32_t i = 0; i < n_rungs && report->chosen < 0; i++) {
         nr_rung_report *r = &report->rungs[i];
         r->error = (nr_error){0};

@@ -7,9 +7,9 @@
 #include "engine_internal.h"
 
 #include "nr_alloc.h"
+#include "nr_json.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #define SIDE 336
@@ -116,6 +116,6 @@ nr_status nr_engine_self_test(nr_engine *engine, nr_self_test *out, nr_error *er
     }
     nr_session_free(session);
     out->passed = status == NR_STATUS_OK;
-    if (!out->passed) snprintf(out->reason, sizeof out->reason, "%.159s", err->message);
+    if (!out->passed) nr_json_printable(out->reason, sizeof out->reason, err->message);
     return status;
 }

@@ -9,6 +9,8 @@
 #include "nr_alloc.h"
 #include "spoil.h"
 
+#include <jansson.h>
+
 #define MODELS 3 /* a sound checkpoint for each rung */
 
 static char sound[MODELS][4096];
@@ -194,6 +196,25 @@ static void test_policy(void **state) {
     assert_int_equal(nr_ladder_open(rungs, 1, &policy, &engine, &report, NULL), NR_STATUS_ARG);
 }
 
+/* Reasons are cut between characters, so that they stay UTF-8 whatever folders are called. */
+static void test_long_names(void **state) {
+    (void)state;
+    char dir[1024] = "/no/";
+    nr_engine *engine = NULL;
+    nr_rung rungs[NR_RUNGS_MAX];
+    for (size_t n = strlen(dir); n + 3 < sizeof dir; n += 2) memcpy(dir + n, "\xc3\xa9", 3);
+    for (int i = 0; i < NR_RUNGS_MAX; i++) rungs[i] = rung_of(dir);
+    assert_int_equal(nr_ladder_open(rungs, NR_RUNGS_MAX, NULL, &engine, &report, NULL),
+                     NR_STATUS_NOT_FOUND);
+    assert_true(strlen(report.reason) > 100);
+    json_t *text = json_string(report.reason); /* NULL where it is not UTF-8 */
+    assert_non_null(text);
+    json_decref(text);
+    text = json_string(report.rungs[0].model);
+    assert_non_null(text);
+    json_decref(text);
+}
+
 /* Each allocation of the first rung is refused in turn: the second answers. */
 static void test_refused_memory(void **state) {
     (void)state;
@@ -323,9 +344,9 @@ static void test_kernels(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_way), cmocka_unit_test(test_one_model_at_a_time),
-        cmocka_unit_test(test_policy),    cmocka_unit_test(test_refused_memory),
-        cmocka_unit_test(test_file),      cmocka_unit_test(test_file_refused),
-        cmocka_unit_test(test_kernels)};
+        cmocka_unit_test(test_every_way),    cmocka_unit_test(test_one_model_at_a_time),
+        cmocka_unit_test(test_policy),       cmocka_unit_test(test_refused_memory),
+        cmocka_unit_test(test_long_names),   cmocka_unit_test(test_file),
+        cmocka_unit_test(test_file_refused), cmocka_unit_test(test_kernels)};
     return cmocka_run_group_tests(tests, set_up, fixture_remove_temp);
 }
