@@ -27,7 +27,7 @@ static const char help[] =
     "memory and fallbacks\n"
     "  --max-ram BYTES      ceiling of the whole process (3.5GB, 4GiB); a plan over it is refused\n"
     "  --max-vram BYTES     the same on a graphics card\n"
-    "  --kv f16|int8        keys and values of the context; f16 is the default\n"
+    "  --kv int8|f16        keys and values of the context; as --dtype without it\n"
     "  --slots N            sessions at the same time; 1\n"
     "  --image-cache N      pictures whose features are kept; 0\n"
     "  --max-pixels N       largest picture there is room for; 50000000\n"

@@ -45,8 +45,8 @@ json_t *cli_plan_json(const nr_memory_plan *p) {
                                                p->parts[i].on_device ? p->device : "host",
                                                "passing", p->parts[i].passing));
     return json_pack("{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                     "model", cli_json_name(p->model), "estimate", p->estimate, "context", p->context_tokens,
-                     "slots", p->n_slots, "kv", p->kv == NR_KV_INT8 ? "int8" : "f16", "parts",
+                     "model", cli_json_name(p->model), "estimate", p->estimate, "context",
+                     p->context_tokens, "slots", p->n_slots, "kv", p->kv == NR_KV_INT8 ? "int8" : "f16", "parts",
                      parts, "weights_bytes", (json_int_t)p->weights_bytes, "scratch_bytes",
                      (json_int_t)p->scratch_bytes, "session_bytes", (json_int_t)p->session_bytes,
                      "staging_bytes", (json_int_t)p->staging_bytes, "picture_bytes",
@@ -75,7 +75,7 @@ static int list_attempts(const char *model, const cli_options *o, const nr_memor
         snprintf(all[n++].text, sizeof a.text, "--max-pixels %llu",
                  (unsigned long long)SMALL_PICTURES);
     }
-    if (o->engine.kv != NR_KV_INT8) {
+    if (p->kv != NR_KV_INT8) {
         all[n] = a;
         all[n].options.kv = NR_KV_INT8;
         snprintf(all[n++].text, sizeof a.text, "--kv int8");

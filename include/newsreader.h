@@ -48,8 +48,9 @@ typedef enum nr_precision {
 
 /* How keys and values of the cache are held. */
 typedef enum nr_kv_type {
-    NR_KV_F16, /* two bytes a value (four under NR_PRECISION_F32) */
-    NR_KV_INT8 /* one byte, and a scale for each position and head */
+    NR_KV_AUTO, /* INT8 with NR_PRECISION_INT8, else F16; the default */
+    NR_KV_F16,  /* two bytes a value (four under NR_PRECISION_F32) */
+    NR_KV_INT8  /* one byte, and a scale for each position and head */
 } nr_kv_type;
 
 /* bytes of checkpoint tensors read so far and in all. Return false to give up: CANCELLED. */
@@ -66,7 +67,7 @@ typedef struct nr_engine_options {
     bool all_layers;         /* load layers only nr_trace looks at */
     nr_progress_fn progress; /* or NULL; called on the opening thread */
     void *progress_ctx;
-    nr_kv_type kv;           /* of keys and values; F16 is the default */
+    nr_kv_type kv;           /* of keys and values */
     int32_t n_slots;         /* sessions the plan has room for; 0: 1. With a ceiling, one more is
                                 refused: CEILING */
     int32_t image_cache;     /* pictures whose features are kept after use; 0: none */
@@ -130,7 +131,7 @@ typedef struct nr_memory_plan {
     uint64_t ram_bytes, vram_bytes; /* total_bytes by device */
     uint64_t picture_pixels_max; /* of a picture there is room for */
     int32_t n_slots, context_tokens;
-    nr_kv_type kv;
+    nr_kv_type kv;              /* F16 or INT8 */
     const char *device;         /* "cpu" */
     bool estimate;              /* from a checkpoint's shapes: this version cannot run it */
     char model[64];

@@ -31,8 +31,8 @@ nr_engine_options nr_engine_options_default(void) {
 }
 
 static nr_status check_memory_options(const nr_engine_options *o, nr_error *err) {
-    NR_FAIL_IF(o->kv != NR_KV_F16 && o->kv != NR_KV_INT8, ARG, "kv %d, expected f16 or int8",
-               (int)o->kv);
+    NR_FAIL_IF(o->kv != NR_KV_AUTO && o->kv != NR_KV_F16 && o->kv != NR_KV_INT8, ARG,
+               "kv %d, expected auto, f16 or int8", (int)o->kv);
     NR_FAIL_IF(o->n_slots < 0 || o->n_slots > NR_SLOTS_MAX, ARG, "slots: %d, expected 0 to %d",
                o->n_slots, NR_SLOTS_MAX);
     NR_FAIL_IF(o->image_cache < 0 || o->image_cache > NR_IMAGE_CACHE_MAX, ARG,
@@ -69,7 +69,7 @@ static nr_status create_model(const char *where, const nr_engine_options *option
                b->config.model_type, nr_registry_names());
     nr_model_options model_options = {
         .precision = options->precision == NR_PRECISION_F32 ? NR_DTYPE_F32 : NR_DTYPE_I8,
-        .kv_int8 = options->kv == NR_KV_INT8,
+        .kv_int8 = nr_kv_used(options) == NR_KV_INT8,
         .context = options->context_tokens,
         .rows_max = options->prefill_rows,
         .all_layers = options->all_layers};

@@ -111,6 +111,12 @@ size_t nr_prompt_room(int32_t context);
 /* Activations of the model and what the backend's ops need on top. */
 void nr_scratch_carve(nr_model *model, nr_backend *be, nr_arena *arena);
 
+/* How keys and values are held where these options are used: never AUTO. */
+static inline nr_kv_type nr_kv_used(const nr_engine_options *o) {
+    if (o->kv != NR_KV_AUTO) return o->kv;
+    return o->precision == NR_PRECISION_INT8 ? NR_KV_INT8 : NR_KV_F16;
+}
+
 /* Fit to use for a request on this model, and the settings that go with it. */
 nr_status nr_fit_resolve(const nr_model_info *info, nr_fit asked, nr_preprocess_settings *settings,
                          nr_fit *used, nr_error *err);

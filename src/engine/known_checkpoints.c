@@ -135,7 +135,7 @@ static uint64_t scratch_of(const nr_known_shapes *s) {
 static uint64_t kv_of(const nr_known_shapes *s, const nr_engine_options *o, int32_t context) {
     uint64_t cells = 2 * (uint64_t)s->n_layers * (uint64_t)s->n_kv_heads * (uint64_t)context;
     uint64_t bytes_a_row = (uint64_t)s->head_dim * 2;
-    if (o->kv == NR_KV_INT8)
+    if (nr_kv_used(o) == NR_KV_INT8)
         bytes_a_row = (uint64_t)s->head_dim + sizeof(float);
     else if (o->precision == NR_PRECISION_F32)
         bytes_a_row = (uint64_t)s->head_dim * 4;

@@ -37,11 +37,11 @@ static nr_status read_bytes(const nr_json_at *at, const char *key, uint64_t *out
 
 /* What a rung may say, and the top of the file for all rungs. */
 static nr_status read_options(const nr_json_at *at, nr_engine_options *o, nr_error *err) {
-    static const char *const dtypes[] = {"int8", "f32"}, *const kvs[] = {"f16", "int8"};
+    static const char *const dtypes[] = {"int8", "f32"}, *const kvs[] = {"auto", "f16", "int8"};
     int dtype = (int)o->precision, kv = (int)o->kv;
     int64_t pixels = (int64_t)o->picture_pixels_max;
     NR_TRY(nr_json_opt_choice(at, "dtype", dtypes, 2, &dtype, err));
-    NR_TRY(nr_json_opt_choice(at, "kv", kvs, 2, &kv, err));
+    NR_TRY(nr_json_opt_choice(at, "kv", kvs, 3, &kv, err));
     NR_TRY(nr_json_opt_i32(at, "context", 0, NR_CONTEXT_MAX, &o->context_tokens, err));
     NR_TRY(nr_json_opt_i32(at, "threads", 0, NR_THREADS_MAX, &o->n_threads, err));
     NR_TRY(nr_json_opt_i32(at, "slots", 0, NR_SLOTS_MAX, &o->n_slots, err));
@@ -52,7 +52,7 @@ static nr_status read_options(const nr_json_at *at, nr_engine_options *o, nr_err
     NR_TRY(read_bytes(at, "max_ram", &o->ram_bytes_max, err));
     NR_TRY(read_bytes(at, "max_vram", &o->vram_bytes_max, err));
     o->precision = dtype == 1 ? NR_PRECISION_F32 : NR_PRECISION_INT8;
-    o->kv = kv == 1 ? NR_KV_INT8 : NR_KV_F16;
+    o->kv = (nr_kv_type)kv; /* in the order of the words */
     o->picture_pixels_max = (uint64_t)pixels;
     return NR_STATUS_OK;
 }

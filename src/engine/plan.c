@@ -95,7 +95,7 @@ void nr_plan_sum(nr_memory_plan *p) {
 
 static void begin(nr_memory_plan *p, const char *name, const nr_engine_options *o) {
     *p = (nr_memory_plan){.n_slots = o->n_slots ? o->n_slots : 1,
-                          .kv = o->kv,
+                          .kv = nr_kv_used(o),
                           .device = "cpu",
                           .process_bytes = NR_PROCESS_BYTES};
     snprintf(p->model, sizeof p->model, "%s", name);

@@ -479,7 +479,8 @@ static void test_self_test(void **state) {
 
 static void test_plan(void **state) {
     (void)state;
-    output o = run("plan --model llava-1.5-7b --gpu 24GB --also scout=8GB,others=8GB,buffer=4.5GB",
+    output o = run("plan --model llava-1.5-7b --kv f16 --gpu 24GB "
+                   "--also scout=8GB,others=8GB,buffer=4.5GB",
                    NULL);
     assert_int_equal(o.code, 1);
     assert_non_null(strstr(o.out, "| scout"));

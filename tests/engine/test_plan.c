@@ -118,10 +118,14 @@ static void test_options_move_parts(void **state) {
     assert_true(part(&half, "kv cache") <= part(&one, "kv cache") / 2 + 65536);
     assert_true(part(&half, "kv cache") < part(&one, "kv cache"));
     o = nr_engine_options_default();
-    o.kv = NR_KV_INT8;
+    o.kv = NR_KV_F16;
     nr_memory_plan kv = plan_of(tiny, &o);
-    assert_true(part(&kv, "kv cache") < part(&one, "kv cache") * 3 / 4);
+    assert_true(part(&one, "kv cache") < part(&kv, "kv cache") * 3 / 4);
     assert_int_equal(kv.weights_bytes, one.weights_bytes);
+    assert_true(one.kv == NR_KV_INT8 && kv.kv == NR_KV_F16);
+    o.kv = NR_KV_AUTO;
+    o.precision = NR_PRECISION_F32;
+    assert_int_equal(plan_of(tiny, &o).kv, NR_KV_F16);
 }
 
 /* One byte below the plan is refused with the shortfall of one byte, and nothing stays. */
