@@ -13,17 +13,24 @@
 /* Exit codes, also in `newsreader --help`. */
 enum {
     CLI_OK = 0,
-    CLI_FAILED = 1,      /* a picture, file or request could not be served */
-    CLI_USAGE = 2,       /* the command line is wrong */
-    CLI_NO_MODEL = 3,    /* the model could not be opened */
+    CLI_FAILED = 1,   /* a picture, file or request could not be served */
+    CLI_USAGE = 2,    /* the command line is wrong */
+    CLI_NO_MODEL = 3, /* the model could not be opened */
     CLI_INTERRUPTED = 130
 };
 
+#define CLI_REPLAY_MAX 32
+
 typedef struct cli_options {
     const char *model_dir; /* NULL: the default model */
-    const char *prompt;    /* NULL: none given */
-    const char *fields;    /* "headline,byline" or NULL */
-    const char *image;     /* trace, bench */
+    const char *fallbacks[NR_RUNGS_MAX - 1];
+    int n_fallbacks;
+    const char *config;     /* file of rungs and policy, or NULL */
+    int self_test;          /* 1, 0; -1: not said */
+    const char *gpu, *also; /* plan: the card, and who else is on it */
+    const char *prompt;     /* NULL: none given */
+    const char *fields;     /* "headline,byline" or NULL */
+    const char *image;      /* trace, bench */
     const char *out;
     nr_fit fit;
     bool fit_given, json, no_special, parse_special, help;
@@ -32,6 +39,11 @@ typedef struct cli_options {
     nr_generation_options generation;
     char **files; /* what is left of argv */
     int n_files;
+    struct {
+        int id;
+        const char *value;
+    } replay[CLI_REPLAY_MAX]; /* engine options as given */
+    int n_replay;
 } cli_options;
 
 /* Parse argv behind the command's name. On failure prints why and returns CLI_USAGE. */
@@ -62,11 +74,32 @@ void cli_catch_interrupt(void);
 void cli_set_session(nr_session *session); /* NULL: none */
 bool cli_interrupted(void);
 
-/* Open engine and session, with progress. Returns an exit code; on failure has printed why. */
-int cli_open(const cli_options *options, nr_engine **engine, nr_session **session);
+/* Apply the engine options of the command line to `engine`, which came from somewhere else. */
+void cli_replay_engine(const cli_options *options, nr_engine_options *engine);
+
+/* Models to try, and what to do when one fails: from --config, or --model and --fallback. */
+typedef struct cli_ladder {
+    nr_rung rungs[NR_RUNGS_MAX];
+    int n_rungs;
+    nr_ladder_policy policy;
+    nr_ladder_file file; /* owns strings of rungs */
+} cli_ladder;
+/* Returns an exit code; on failure has printed why. */
+int cli_ladder_read(const cli_options *options, cli_ladder *out);
+void cli_ladder_free(cli_ladder *ladder); /* accepts an empty one */
+/* Model, cause, error and plan of a rung. */
+json_t *cli_rung_json(const nr_rung_report *rung);
+
+/* Open the first model that answers, and a session, with progress; *report says which and why, and
+ * so does standard error where there was a choice. Returns an exit code; on failure has printed
+ * why. */
+int cli_open(const cli_options *options, nr_ladder_report *report, nr_engine **engine,
+             nr_session **session);
 
 /* "-" is standard input. Transfers *out. */
 nr_status cli_picture_read(const char *path, nr_picture **out, nr_error *err);
+/* The same into a reserved picture. */
+nr_status cli_picture_load(nr_picture *picture, const char *path, nr_error *err);
 
 /* A name from outside as JSON: where it is not UTF-8, its bytes beyond ASCII become '?'. */
 json_t *cli_json_name(const char *name);
@@ -88,5 +121,6 @@ int cmd_tokenize(const cli_options *options);
 int cmd_quantize(const cli_options *options);
 int cmd_bench(const cli_options *options);
 int cmd_plan(const cli_options *options);
+int cmd_test(const cli_options *options);
 
 #endif

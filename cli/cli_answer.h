@@ -9,7 +9,7 @@
 #include "cli.h"
 
 typedef struct cli_answer {
-    char *text;   /* owns; UTF-8, NUL-terminated */
+    char *text; /* owns; UTF-8, NUL-terminated */
     size_t n_bytes, cap;
     nr_finish finish;
     nr_session_stats stats;

@@ -29,7 +29,19 @@ enum option_id {
     OPT_NO_SPECIAL,
     OPT_PARSE_SPECIAL,
     OPT_TOKENS,
-    OPT_RUNS
+    OPT_RUNS,
+    OPT_KV,
+    OPT_SLOTS,
+    OPT_IMAGE_CACHE,
+    OPT_MAX_PIXELS,
+    OPT_MAX_RAM,
+    OPT_MAX_VRAM,
+    OPT_FALLBACK,
+    OPT_CONFIG,
+    OPT_SELF_TEST,
+    OPT_NO_SELF_TEST,
+    OPT_GPU,
+    OPT_ALSO
 };
 
 static const struct option table[] = {{"model", required_argument, NULL, OPT_MODEL},
@@ -53,6 +65,18 @@ static const struct option table[] = {{"model", required_argument, NULL, OPT_MOD
                                       {"parse-special", no_argument, NULL, OPT_PARSE_SPECIAL},
                                       {"tokens", required_argument, NULL, OPT_TOKENS},
                                       {"runs", required_argument, NULL, OPT_RUNS},
+                                      {"kv", required_argument, NULL, OPT_KV},
+                                      {"slots", required_argument, NULL, OPT_SLOTS},
+                                      {"image-cache", required_argument, NULL, OPT_IMAGE_CACHE},
+                                      {"max-pixels", required_argument, NULL, OPT_MAX_PIXELS},
+                                      {"max-ram", required_argument, NULL, OPT_MAX_RAM},
+                                      {"max-vram", required_argument, NULL, OPT_MAX_VRAM},
+                                      {"fallback", required_argument, NULL, OPT_FALLBACK},
+                                      {"config", required_argument, NULL, OPT_CONFIG},
+                                      {"self-test", no_argument, NULL, OPT_SELF_TEST},
+                                      {"no-self-test", no_argument, NULL, OPT_NO_SELF_TEST},
+                                      {"gpu", required_argument, NULL, OPT_GPU},
+                                      {"also", required_argument, NULL, OPT_ALSO},
                                       {"help", no_argument, NULL, 'h'},
                                       {NULL, 0, NULL, 0}};
 
@@ -110,8 +134,10 @@ static bool parse_fit(const char *text, cli_options *o) {
 }
 
 static bool parse_dtype(const char *text, cli_options *o) {
-    if (strcmp(text, "int8") == 0) o->engine.precision = NR_PRECISION_INT8;
-    else if (strcmp(text, "f32") == 0) o->engine.precision = NR_PRECISION_F32;
+    if (strcmp(text, "int8") == 0)
+        o->engine.precision = NR_PRECISION_INT8;
+    else if (strcmp(text, "f32") == 0)
+        o->engine.precision = NR_PRECISION_F32;
     else {
         cli_error("--dtype %s: expected int8 or f32", text);
         return false;
@@ -119,13 +145,72 @@ static bool parse_dtype(const char *text, cli_options *o) {
     return true;
 }
 
+static bool parse_kv(const char *text, cli_options *o) {
+    if (strcmp(text, "f16") == 0)
+        o->engine.kv = NR_KV_F16;
+    else if (strcmp(text, "int8") == 0)
+        o->engine.kv = NR_KV_INT8;
+    else {
+        cli_error("--kv %s: expected int8 or f16", text);
+        return false;
+    }
+    return true;
+}
+
+/* No ceiling and one of nothing differ: 0 is refused. */
+static bool parse_bytes(int id, const char *text, uint64_t *out) {
+    nr_error err;
+    if (nr_bytes_parse(text, out, &err) != NR_STATUS_OK) {
+        cli_error("--%s %s", name_of(id), err.message);
+        return false;
+    }
+    if (*out == 0) cli_error("--%s %s: expected more than nothing", name_of(id), text);
+    return *out > 0;
+}
+
+static bool parse_pixels(const char *text, uint64_t *out) {
+    int32_t pixels;
+    if (!parse_int(OPT_MAX_PIXELS, text, 1, &pixels)) return false;
+    *out = (uint64_t)pixels;
+    return true;
+}
+
+static bool add_fallback(const char *dir, cli_options *o) {
+    if (o->n_fallbacks == NR_RUNGS_MAX - 1) {
+        cli_error("--fallback %s: at most %d of them", dir, NR_RUNGS_MAX - 1);
+        return false;
+    }
+    o->fallbacks[o->n_fallbacks++] = dir;
+    return true;
+}
+
+/* Options of the engine; *known says whether this is one. */
+static bool apply_engine(int id, const char *value, cli_options *o, bool *known) {
+    *known = true;
+    switch (id) {
+    case OPT_DTYPE: return parse_dtype(value, o);
+    case OPT_KV: return parse_kv(value, o);
+    case OPT_THREADS: return parse_int(id, value, 0, &o->engine.n_threads);
+    case OPT_CONTEXT: return parse_int(id, value, 1, &o->engine.context_tokens);
+    case OPT_SLOTS: return parse_int(id, value, 1, &o->engine.n_slots);
+    case OPT_IMAGE_CACHE: return parse_int(id, value, 0, &o->engine.image_cache);
+    case OPT_MAX_PIXELS: return parse_pixels(value, &o->engine.picture_pixels_max);
+    case OPT_MAX_RAM: return parse_bytes(id, value, &o->engine.ram_bytes_max);
+    case OPT_MAX_VRAM: return parse_bytes(id, value, &o->engine.vram_bytes_max);
+    case OPT_CPU: o->engine.cpu_kernels = value; return true;
+    default: *known = false; return true;
+    }
+}
+
 static bool apply(int id, const char *value, cli_options *o) {
     switch (id) {
     case OPT_MODEL: o->model_dir = value; return true;
-    case OPT_DTYPE: return parse_dtype(value, o);
-    case OPT_THREADS: return parse_int(id, value, 0, &o->engine.n_threads);
-    case OPT_CONTEXT: return parse_int(id, value, 1, &o->engine.context_tokens);
-    case OPT_CPU: o->engine.cpu_kernels = value; return true;
+    case OPT_FALLBACK: return add_fallback(value, o);
+    case OPT_CONFIG: o->config = value; return true;
+    case OPT_SELF_TEST: o->self_test = 1; return true;
+    case OPT_NO_SELF_TEST: o->self_test = 0; return true;
+    case OPT_GPU: o->gpu = value; return true;
+    case OPT_ALSO: o->also = value; return true;
     case OPT_PROMPT: o->prompt = value; return true;
     case OPT_FIELDS: o->fields = value; return true;
     case OPT_FIT: return parse_fit(value, o);
@@ -147,16 +232,38 @@ static bool apply(int id, const char *value, cli_options *o) {
     }
 }
 
+static bool take(int id, const char *value, cli_options *o) {
+    bool known;
+    if (!apply_engine(id, value, o, &known)) return false;
+    if (!known) return apply(id, value, o);
+    if (o->n_replay == CLI_REPLAY_MAX) {
+        cli_error("--%s: more than %d options of the model", name_of(id), CLI_REPLAY_MAX);
+        return false;
+    }
+    o->replay[o->n_replay].id = id;
+    o->replay[o->n_replay++].value = value;
+    return true;
+}
+
+void cli_replay_engine(const cli_options *options, nr_engine_options *engine) {
+    cli_options o = {.engine = *engine};
+    bool known;
+    for (int i = 0; i < options->n_replay; i++)
+        (void)apply_engine(options->replay[i].id, options->replay[i].value, &o, &known);
+    *engine = o.engine;
+}
+
 int cli_parse(int argc, char **argv, cli_options *out) {
     *out = (cli_options){.engine = nr_engine_options_default(),
                          .generation = nr_generation_options_default(),
                          .n_tokens = 128,
-                         .n_runs = 1};
+                         .n_runs = 1,
+                         .self_test = -1};
     int id;
     optind = 1;
     argv[0] = (char *)"newsreader"; /* getopt's messages begin with it */
     while ((id = getopt_long(argc, argv, "h", table, NULL)) != -1)
-        if (!apply(id, optarg, out)) return CLI_USAGE;
+        if (!take(id, optarg, out)) return CLI_USAGE;
     out->files = argv + optind;
     out->n_files = argc - optind;
     return CLI_OK;

@@ -15,8 +15,8 @@
 /* A gradient with a grid: deterministic, neither flat nor noise. */
 static nr_status make_picture(nr_picture **out, nr_error *err) {
     uint8_t *rgb = malloc((size_t)PICTURE_SIDE * PICTURE_SIDE * 3);
-    if (!rgb) return cli_fail(err, NR_STATUS_NO_MEMORY, "picture of %d x %d", PICTURE_SIDE,
-                              PICTURE_SIDE);
+    if (!rgb)
+        return cli_fail(err, NR_STATUS_NO_MEMORY, "picture of %d x %d", PICTURE_SIDE, PICTURE_SIDE);
     for (int y = 0; y < PICTURE_SIDE; y++)
         for (int x = 0; x < PICTURE_SIDE; x++) {
             uint8_t *p = rgb + 3 * (y * PICTURE_SIDE + x);
@@ -69,14 +69,15 @@ static void print_json(nr_engine *engine, const result *r) {
     nr_engine_info info = nr_engine_get_info(engine);
     const nr_session_stats *s = &r->stats;
     json_t *line = json_pack(
-        "{s:o, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I}", "model",
-        cli_json_name(info.model), "dtype", info.dtype, "kernels", info.kernels, "prompt_template",
-        info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms, "load_peak_bytes",
-        (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms, "vision_ms",
-        s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
+        "{s:o, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I, s:I}",
+        "model", cli_json_name(info.model), "dtype", info.dtype, "kernels", info.kernels,
+        "prompt_template", info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms,
+        "load_peak_bytes", (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms,
+        "vision_ms", s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
         "answer_tokens", s->answer_tokens, "decode_ms", s->decode_ms, "total_ms", r->total_ms,
-        "planned_bytes", (json_int_t)nr_engine_get_plan(engine).total_bytes, "peak_bytes",
-        (json_int_t)nr_memory_usage_get().resident_peak_bytes);
+        "planned_bytes", (json_int_t)nr_engine_get_plan(engine).total_bytes,
+        "planned_resident_bytes", (json_int_t)nr_engine_get_plan(engine).resident_bytes,
+        "peak_bytes", (json_int_t)nr_memory_usage_get().resident_peak_bytes);
     cli_print_json(line);
 }
 
@@ -98,9 +99,9 @@ static void print_text(nr_engine *engine, const result *r, bool first) {
            s->prompt_tokens / prefill_s, s->decode_ms, s->answer_tokens,
            s->answer_tokens / decode_s, s->preprocess_ms + s->vision_ms + s->prefill_ms,
            r->total_ms);
-    printf("peak memory  %9.3f GB   planned %.3f GB\n",
+    printf("peak memory  %9.3f GB   planned %.3f GB, and room for pictures\n",
            (double)nr_memory_usage_get().resident_peak_bytes * 1e-9,
-           (double)nr_engine_get_plan(engine).total_bytes * 1e-9);
+           (double)nr_engine_get_plan(engine).resident_bytes * 1e-9);
 }
 
 static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *session,
@@ -119,8 +120,10 @@ static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *se
         result r = {.load_peak_bytes = load_peak_bytes};
         status = run_once(session, picture, question, o, &r, err);
         if (status != NR_STATUS_OK) break;
-        if (o->json) print_json(engine, &r);
-        else print_text(engine, &r, i == 0);
+        if (o->json)
+            print_json(engine, &r);
+        else
+            print_text(engine, &r, i == 0);
     }
     nr_picture_free(picture);
     return status;
@@ -131,7 +134,8 @@ int cmd_bench(const cli_options *options) {
     nr_session *session = NULL;
     nr_error err;
     if (!cli_no_files(options, "bench")) return CLI_USAGE;
-    int code = cli_open(options, &engine, &session);
+    nr_ladder_report report;
+    int code = cli_open(options, &report, &engine, &session);
     if (code != CLI_OK) return code;
     nr_status status = run_all(options, engine, session, &err);
     if (status != NR_STATUS_OK) cli_report(options, NULL, &err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * cli_common.c - messages, progress, interrupts, input files, the default model. */
+ * cli_common.c - messages, progress, interrupts, input files, the default
+ * model. */
 #define _GNU_SOURCE
 #include "cli.h"
 
@@ -175,35 +176,10 @@ const char *cli_model_dir(const cli_options *options) {
     return dir;
 }
 
-int cli_open(const cli_options *options, nr_engine **engine, nr_session **session) {
-    nr_error err;
-    const char *dir = cli_model_dir(options);
-    if (!dir) return CLI_NO_MODEL;
-    nr_engine_options o = options->engine;
-    o.progress = cli_progress;
-    o.progress_ctx = (void *)"loading";
-    cli_catch_interrupt();
-    nr_status status = nr_engine_open(dir, &o, engine, &err);
-    cli_progress_clear();
-    if (status == NR_STATUS_OK) {
-        status = nr_session_create(*engine, session, &err);
-        if (status != NR_STATUS_OK) nr_engine_close(*engine);
-    }
-    if (status == NR_STATUS_OK) {
-        nr_engine_info info = nr_engine_get_info(*engine);
-        if (info.chat_template_unknown)
-            cli_error("%s: prompt template %s", info.model, info.prompt_template);
-        cli_set_session(*session);
-        return CLI_OK;
-    }
-    if (cli_interrupted()) return CLI_INTERRUPTED;
-    cli_report(options, NULL, &err);
-    return CLI_NO_MODEL;
-}
-
 /* ---- pictures */
 
-static nr_status read_stdin(nr_picture **out, nr_error *err) {
+/* Into *picture where it is reserved, else a new one. */
+static nr_status read_stdin(nr_picture *reserved, nr_picture **out, nr_error *err) {
     size_t cap = STDIN_BYTES_MAX + 1, used = 0, n;
     uint8_t *bytes = malloc(cap);
     if (!bytes) return cli_fail(err, NR_STATUS_NO_MEMORY, "standard input: no room for it");
@@ -214,11 +190,18 @@ static nr_status read_stdin(nr_picture **out, nr_error *err) {
     else if (used == 0)
         status = cli_fail(err, NR_STATUS_FORMAT, "standard input: empty, expected a picture");
     else
-        status = nr_picture_read(bytes, used, out, err);
+        status = reserved ? nr_picture_load(reserved, bytes, used, err)
+                          : nr_picture_read(bytes, used, out, err);
     free(bytes);
     return status;
 }
 
 nr_status cli_picture_read(const char *path, nr_picture **out, nr_error *err) {
-    return strcmp(path, "-") == 0 ? read_stdin(out, err) : nr_picture_read_file(path, out, err);
+    return strcmp(path, "-") == 0 ? read_stdin(NULL, out, err)
+                                  : nr_picture_read_file(path, out, err);
+}
+
+nr_status cli_picture_load(nr_picture *picture, const char *path, nr_error *err) {
+    return strcmp(path, "-") == 0 ? read_stdin(picture, NULL, err)
+                                  : nr_picture_load_file(picture, path, err);
 }

@@ -13,6 +13,8 @@ static const char help[] =
     "       newsreader serve [options]              the service, at http://127.0.0.1:8009/\n"
     "       newsreader quantize DIR OUT             a checkpoint as INT8 that loads in seconds\n"
     "       newsreader plan [options]               memory it will take, from headers alone\n"
+    "       newsreader test [options]               every configured model: load, self-test, "
+    "memory\n"
     "       newsreader bench [options]              load, read 40 tokens and a picture, write 128\n"
     "       newsreader trace [options]              every stage into a safetensors file\n"
     "       newsreader tokenize [options]           JSON strings in, JSON lists of ids out\n"
@@ -24,6 +26,16 @@ static const char help[] =
     "  --threads N          0: one per usable core\n"
     "  --context N          tokens of picture, prompt and answer together\n"
     "  --cpu NAME           scalar, avx2, avx512vnni or neon; default: the best (or $NR_CPU)\n"
+    "memory and fallbacks\n"
+    "  --max-ram BYTES      ceiling of the whole process (3.5GB, 4GiB); a plan over it is refused\n"
+    "  --max-vram BYTES     the same on a graphics card\n"
+    "  --kv int8|f16        keys and values of the context; as --dtype without it\n"
+    "  --slots N            sessions at the same time; 1\n"
+    "  --image-cache N      pictures whose features are kept; 0\n"
+    "  --max-pixels N       largest picture there is room for; 50000000\n"
+    "  --fallback DIR       tried when --model fails; may be given several times\n"
+    "  --config FILE        models, policy and the options above (JSON)\n"
+    "  --self-test, --no-self-test   read an embedded picture after loading; on with a fallback\n"
     "reading\n"
     "  --prompt TEXT        the question; the checkpoint's own template goes around it. Without:\n"
     "                       what the page shows, or a caption from a model that writes captions\n"
@@ -38,21 +50,25 @@ static const char help[] =
     "  --json               one JSON object a picture\n"
     "trace: --image FILE --prompt TEXT --out FILE\n"
     "tokenize: --no-special (without <s>), --parse-special (\"</s>\" in the text is the token)\n"
+    "plan: --gpu 24GB --also scout=8GB,others=8GB,buffer=4.5GB (a card that is shared); --model "
+    "may\n"
+    "      name a known checkpoint: llava-1.5-7b, blip2-opt-2.7b, llava-1.6-mistral-7b, "
+    "llama-3-8b\n"
     "serve: --config FILE --host ADDRESS --port N --slots N --queue N --api-key-file FILE\n"
     "  --allow-host NAME --allow-net NET --request-seconds N --drain-seconds N --quiet\n"
     "bench: --tokens N --runs N --image FILE --json\n"
     "\n"
-    "exit: 0 done, 1 a picture or file failed, 2 wrong usage, 3 model not opened,\n"
-    "      130 interrupted\n";
+    "exit: 0 done, 1 a picture, file or test failed or the plan does not fit, 2 wrong usage,\n"
+    "      3 model not opened, 130 interrupted\n";
 
 typedef struct command {
     const char *name;
     int (*run)(const cli_options *options);
 } command;
 
-static const command commands[] = {{"read", cmd_read},         {"quantize", cmd_quantize},
-                                   {"plan", cmd_plan},         {"bench", cmd_bench},
-                                   {"trace", cmd_trace},       {"tokenize", cmd_tokenize}};
+static const command commands[] = {
+    {"read", cmd_read}, {"quantize", cmd_quantize}, {"plan", cmd_plan},        {"bench", cmd_bench},
+    {"test", cmd_test}, {"trace", cmd_trace},       {"tokenize", cmd_tokenize}};
 
 /* What a full disk kept from standard output is an error, whatever the command thought. */
 static int finish(int code) {

@@ -19,13 +19,16 @@
 
 typedef struct reader {
     const cli_options *options;
+    nr_ladder_report ladder;
     nr_engine *engine;
     nr_session *session;
+    nr_picture *picture; /* room for one after another */
     const nr_field *fields[FIELDS_MAX];
     int n_fields;       /* 0: one prompt */
     const char *prompt; /* "" asks some models for a caption */
     cli_answer answer;
-    double decode_ms; /* of the current picture's file */
+    double decode_ms;                          /* of the current picture's file */
+    uint64_t allocations, library_allocations; /* while the current picture was served */
     int n_read;
 } reader;
 
@@ -48,7 +51,7 @@ static bool parse_fields(reader *r, const char *list) {
 /* The bundled model answers its five questions best, so it gets them where nothing is asked. */
 static bool choose_questions(reader *r) {
     const cli_options *o = r->options;
-    bool bundled = !o->model_dir && cli_default_model();
+    bool bundled = !o->model_dir && !o->config && cli_default_model();
     if (o->fields && o->prompt) {
         cli_error("--fields and --prompt exclude each other");
         return false;
@@ -66,36 +69,61 @@ static void heading(const reader *r, const char *file) {
     if (r->options->n_files > 1 || r->n_fields > 0) printf("%s\n", file);
 }
 
-/* What every reply says about how it came about. prefill and generate are of all questions. */
-static json_t *reply_object(const reader *r, const char *file, const nr_picture *picture,
-                            double prefill_ms, double generate_ms, int n_prompt, int n_answer) {
-    nr_engine_info info = nr_engine_get_info(r->engine);
-    nr_memory_usage memory = nr_memory_usage_get();
-    const nr_session_stats *s = &r->answer.stats;
-    int32_t width, height;
-    nr_picture_size(picture, &width, &height);
-    return json_pack(
-        "{s:o, s:o, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, s:{s:f, s:f, s:f, "
-        "s:f, s:f, s:f}, s:{s:I, s:I}}",
-        "file", cli_json_name(file), "model", cli_json_name(info.model), "dtype", info.dtype,
-        "kernels", info.kernels, "prompt_template", info.prompt_template, "image_fit",
-        nr_fit_name(s->fit), "image", "width", width, "height", height, "damaged",
-        nr_picture_is_damaged(picture), "tokens", "image", s->image_tokens, "prompt", n_prompt,
-        "answer", n_answer, "ms", "load", info.load_ms, "decode_image", r->decode_ms, "preprocess",
-        s->preprocess_ms, "vision", s->vision_ms, "prefill", prefill_ms, "generate", generate_ms,
-        "memory", "planned_bytes", (json_int_t)nr_engine_get_plan(r->engine).total_bytes,
-        "peak_bytes", (json_int_t)memory.resident_peak_bytes);
+/* Calls to the allocator so far go off, or on, the current picture's account. JSON is built outside
+ * of it. */
+static void count(reader *r, bool begin) {
+    nr_memory_usage u = nr_memory_usage_get();
+    r->allocations += begin ? -u.allocations : u.allocations;
+    r->library_allocations += begin ? -u.library_allocations : u.library_allocations;
 }
 
-static nr_status read_prompt(reader *r, const char *file, const nr_picture *picture,
-                             nr_error *err) {
+static nr_status ask(reader *r, const char *question, nr_error *err) {
     const cli_options *o = r->options;
-    nr_status status = cli_ask(r->session, r->prompt, &o->generation, !o->json, &r->answer, err);
+    count(r, true);
+    nr_status status = cli_ask(r->session, question, &o->generation, !o->json, &r->answer, err);
+    count(r, false);
+    return status;
+}
+
+static json_t *memory_object(const reader *r) {
+    nr_memory_plan plan = nr_engine_get_plan(r->engine);
+    nr_memory_usage memory = nr_memory_usage_get();
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I}", "planned_bytes", (json_int_t)plan.total_bytes,
+        "planned_resident_bytes", (json_int_t)plan.resident_bytes, "resident_bytes",
+        (json_int_t)memory.resident_bytes, "peak_bytes", (json_int_t)memory.resident_peak_bytes,
+        "request_allocations", (json_int_t)(r->allocations - r->library_allocations),
+        "library_allocations", (json_int_t)r->library_allocations);
+}
+
+/* What every reply says about how it came about. prefill and generate are of all questions. */
+static json_t *reply_object(const reader *r, const char *file, double prefill_ms,
+                            double generate_ms, int n_prompt, int n_answer) {
+    nr_engine_info info = nr_engine_get_info(r->engine);
+    const nr_session_stats *s = &r->answer.stats;
+    int32_t width, height;
+    nr_picture_size(r->picture, &width, &height);
+    return json_pack(
+        "{s:o, s:o, s:b, s:o, s:s, s:s, s:s, s:s, s:b, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, "
+        "s:{s:f, s:f, s:f, s:f, s:f, s:f}, s:o}",
+        "file", cli_json_name(file), "model", cli_json_name(info.model), "degraded",
+        r->ladder.degraded, "reason", cli_json_name(r->ladder.reason), "dtype", info.dtype,
+        "kernels", info.kernels, "prompt_template", info.prompt_template, "image_fit",
+        nr_fit_name(s->fit), "image_cached", s->image_cached, "image", "width", width, "height",
+        height, "damaged", nr_picture_is_damaged(r->picture), "tokens", "image", s->image_tokens,
+        "prompt", n_prompt, "answer", n_answer, "ms", "load", info.load_ms, "decode_image",
+        r->decode_ms, "preprocess", s->preprocess_ms, "vision", s->vision_ms, "prefill", prefill_ms,
+        "generate", generate_ms, "memory", memory_object(r));
+}
+
+static nr_status read_prompt(reader *r, const char *file, nr_error *err) {
+    const cli_options *o = r->options;
+    nr_status status = ask(r, r->prompt, err);
     if (!o->json) putchar('\n');
     if (status != NR_STATUS_OK || !o->json) return status;
     const nr_session_stats *s = &r->answer.stats;
-    json_t *reply = reply_object(r, file, picture, s->prefill_ms, s->decode_ms, s->prompt_tokens,
-                                 s->answer_tokens);
+    json_t *reply =
+        reply_object(r, file, s->prefill_ms, s->decode_ms, s->prompt_tokens, s->answer_tokens);
     json_object_set_new(reply, "text", json_stringn(r->answer.text, r->answer.n_bytes));
     json_object_set_new(reply, "finish_reason", json_string(nr_finish_name(r->answer.finish)));
     cli_print_json(reply);
@@ -113,8 +141,7 @@ static bool is_none(const cli_answer *a) {
     return strcmp(a->text, "none") == 0;
 }
 
-static nr_status read_fields(reader *r, const char *file, const nr_picture *picture,
-                             nr_error *err) {
+static nr_status read_fields(reader *r, const char *file, nr_error *err) {
     const cli_options *o = r->options;
     json_t *values = json_object(), *reasons = json_object();
     double prefill_ms = 0, generate_ms = 0;
@@ -125,7 +152,7 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
         char framed[128];
         const char *question = question_of(r, field, framed, sizeof framed);
         if (!o->json) printf("  %-9s ", field->name);
-        status = cli_ask(r->session, question, &o->generation, !o->json, &r->answer, err);
+        status = ask(r, question, err);
         if (!o->json) putchar('\n');
         if (status != NR_STATUS_OK) break;
         json_object_set_new(values, field->name,
@@ -138,7 +165,7 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
         n_answer += r->answer.stats.answer_tokens;
     }
     if (status == NR_STATUS_OK && o->json) {
-        json_t *reply = reply_object(r, file, picture, prefill_ms, generate_ms, n_prompt, n_answer);
+        json_t *reply = reply_object(r, file, prefill_ms, generate_ms, n_prompt, n_answer);
         json_object_set(reply, "fields", values);
         json_object_set(reply, "finish_reasons", reasons);
         cli_print_json(reply);
@@ -149,20 +176,20 @@ static nr_status read_fields(reader *r, const char *file, const nr_picture *pict
 }
 
 static nr_status read_picture(reader *r, const char *file, nr_error *err) {
-    nr_picture *picture = NULL;
     double start_ms = cli_now_ms();
     cli_progress_picture(r->n_read, r->options->n_files, file);
-    nr_status status = cli_picture_read(file, &picture, err);
+    r->allocations = r->library_allocations = 0;
+    count(r, true);
+    nr_status status = cli_picture_load(r->picture, file, err);
     r->decode_ms = cli_now_ms() - start_ms;
     if (status == NR_STATUS_OK)
-        status = nr_session_set_picture(r->session, picture, r->options->fit, err);
-    if (status == NR_STATUS_OK && nr_picture_is_damaged(picture))
+        status = nr_session_set_picture(r->session, r->picture, r->options->fit, err);
+    count(r, false);
+    if (status != NR_STATUS_OK) return status;
+    if (nr_picture_is_damaged(r->picture))
         cli_error("%s: damaged, parts of the picture are not what they were", file);
-    if (status == NR_STATUS_OK) heading(r, file);
-    if (status == NR_STATUS_OK)
-        status = (r->n_fields > 0 ? read_fields : read_prompt)(r, file, picture, err);
-    nr_picture_free(picture);
-    return status;
+    heading(r, file);
+    return (r->n_fields > 0 ? read_fields : read_prompt)(r, file, err);
 }
 
 static int read_all(reader *r) {
@@ -187,11 +214,19 @@ int cmd_read(const cli_options *options) {
         return CLI_USAGE;
     }
     if (!choose_questions(&r)) return CLI_USAGE;
-    int code = cli_open(options, &r.engine, &r.session);
+    int code = cli_open(options, &r.ladder, &r.engine, &r.session);
     if (code != CLI_OK) return code;
-    code = read_all(&r);
+    nr_error err;
+    uint64_t pixels_max = nr_engine_get_plan(r.engine).picture_pixels_max;
+    if (nr_picture_reserve(pixels_max, &r.picture, &err) == NR_STATUS_OK) {
+        code = read_all(&r);
+    } else {
+        cli_report(options, NULL, &err);
+        code = CLI_FAILED;
+    }
     cli_set_session(NULL);
     cli_answer_free(&r.answer);
+    nr_picture_free(r.picture);
     nr_session_free(r.session);
     nr_engine_close(r.engine);
     return code;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * cli_tools.c - `newsreader quantize`, `plan`, `trace` and `tokenize`. */
+ * cli_tools.c - `newsreader quantize`, `trace` and `tokenize`. */
 #define _GNU_SOURCE
 #include "cli.h"
 
@@ -26,41 +26,6 @@ int cmd_quantize(const cli_options *options) {
     return cli_interrupted() ? CLI_INTERRUPTED : CLI_FAILED;
 }
 
-static void print_plan(const nr_memory_plan *p) {
-    const struct {
-        const char *name;
-        uint64_t bytes;
-    } rows[] = {{"weights", p->weights_bytes},
-                {"scratch", p->scratch_bytes},
-                {"session (KV cache, picture)", p->session_bytes},
-                {"staging (while loading)", p->staging_bytes},
-                {"peak", p->total_bytes}};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        printf("%-28s %15llu bytes  %8.3f GB\n", rows[i].name, (unsigned long long)rows[i].bytes,
-               (double)rows[i].bytes * 1e-9);
-}
-
-int cmd_plan(const cli_options *options) {
-    nr_memory_plan p;
-    nr_error err;
-    if (!cli_no_files(options, "plan")) return CLI_USAGE;
-    const char *dir = cli_model_dir(options);
-    if (!dir) return CLI_NO_MODEL;
-    if (nr_memory_plan_read(dir, &options->engine, &p, &err) != NR_STATUS_OK) {
-        cli_report(options, NULL, &err);
-        return CLI_NO_MODEL;
-    }
-    if (options->json)
-        cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:I}", "weights_bytes",
-                                 (json_int_t)p.weights_bytes, "scratch_bytes",
-                                 (json_int_t)p.scratch_bytes, "session_bytes",
-                                 (json_int_t)p.session_bytes, "staging_bytes",
-                                 (json_int_t)p.staging_bytes, "total_bytes",
-                                 (json_int_t)p.total_bytes));
-    else print_plan(&p);
-    return CLI_OK;
-}
-
 /* The checkpoint's own preprocessing unless told otherwise, every layer, one forward call. */
 int cmd_trace(const cli_options *options) {
     nr_engine *engine = NULL;
@@ -75,7 +40,8 @@ int cmd_trace(const cli_options *options) {
     cli_options o = *options;
     o.engine.all_layers = true;
     o.engine.prefill_rows = o.engine.context_tokens ? o.engine.context_tokens : TRACE_ROWS;
-    int code = cli_open(&o, &engine, &session);
+    nr_ladder_report report;
+    int code = cli_open(&o, &report, &engine, &session);
     if (code != CLI_OK) return code;
     cli_set_session(NULL);
     nr_session_free(session);
@@ -104,9 +70,9 @@ static int tokenize_line(nr_vocabulary *v, const char *line, size_t n_bytes,
         json_decref(text);
         return CLI_FAILED;
     }
-    nr_status status = nr_vocabulary_encode(v, json_string_value(text), json_string_length(text),
-                                            !options->no_special, options->parse_special, &ids,
-                                            &n_ids, &err);
+    nr_status status =
+        nr_vocabulary_encode(v, json_string_value(text), json_string_length(text),
+                             !options->no_special, options->parse_special, &ids, &n_ids, &err);
     json_decref(text);
     if (status != NR_STATUS_OK) {
         cli_report(options, NULL, &err);

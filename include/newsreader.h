@@ -46,6 +46,13 @@ typedef enum nr_precision {
     NR_PRECISION_F32   /* the reference */
 } nr_precision;
 
+/* How keys and values of the cache are held. */
+typedef enum nr_kv_type {
+    NR_KV_AUTO, /* INT8 with NR_PRECISION_INT8, else F16; the default */
+    NR_KV_F16,  /* two bytes a value (four under NR_PRECISION_F32) */
+    NR_KV_INT8  /* one byte, and a scale for each position and head */
+} nr_kv_type;
+
 /* bytes of checkpoint tensors read so far and in all. Return false to give up: CANCELLED. */
 typedef bool (*nr_progress_fn)(void *ctx, uint64_t bytes_done, uint64_t bytes_total);
 
@@ -60,12 +67,23 @@ typedef struct nr_engine_options {
     bool all_layers;         /* load layers only nr_trace looks at */
     nr_progress_fn progress; /* or NULL; called on the opening thread */
     void *progress_ctx;
+    nr_kv_type kv;           /* of keys and values */
+    int32_t n_slots;         /* sessions the plan has room for; 0: 1. With a ceiling, one more is
+                                refused: CEILING */
+    int32_t image_cache;     /* pictures whose features are kept after use; 0: none */
+    int32_t n_pictures;      /* pictures that are read at the same time; 0: 1 */
+    uint64_t picture_pixels_max; /* largest picture the plan has room for and sessions take; 0: the
+                                    limit, 50 M */
+    uint64_t ram_bytes_max;  /* ceiling of the whole process; 0: what this machine has available */
+    uint64_t vram_bytes_max; /* the same on a graphics card; UNSUPPORTED where none is used */
 } nr_engine_options;
 NR_API nr_engine_options nr_engine_options_default(void);
 
 /* Read model_dir (a Hugging Face folder: config.json, safetensors, tokenizer.json), allocate what
  * nr_memory_plan_read says, quantise and pack the weights as they are read. options may be NULL.
- * Transfers *out. Errors: any status; the message names file or tensor. */
+ * Transfers *out. Nothing is allocated for the model when its plan exceeds ram_bytes_max or what
+ * the machine has: CEILING, the message has the shortfall in bytes.
+ * Errors: any status; the message names file or tensor. */
 NR_API nr_status nr_engine_open(const char *model_dir, const nr_engine_options *options,
                                 nr_engine **out, nr_error *err);
 NR_API void nr_engine_close(nr_engine *engine); /* accepts NULL; sessions must be gone */
@@ -87,24 +105,68 @@ NR_API nr_engine_info nr_engine_get_info(const nr_engine *engine); /* strings li
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* Bytes, for one engine and one session. Weights, scratch and session are exact: the same code
- * that allocates counts them. */
+/* What the memory of an engine is for. */
+typedef struct nr_memory_part {
+    const char *name; /* "weights.language", "kv cache"; static */
+    const char *note; /* what it depends on; static */
+    uint64_t bytes;
+    bool on_device;   /* in the memory of the device that computes: VRAM with a card, else RAM */
+    bool passing;     /* only while loading, or while a picture is decoded */
+} nr_memory_part;
+#define NR_MEMORY_PARTS_MAX 24
+
+/* Bytes for one engine, its n_slots sessions and the process around them, for the largest request
+ * the options allow. Arenas are exact: the code that allocates counts them. */
 typedef struct nr_memory_plan {
-    uint64_t weights_bytes; /* packed weights, rotary tables */
-    uint64_t scratch_bytes; /* activations of one forward call, kernel scratch */
-    uint64_t session_bytes; /* KV cache, picture features, pixels, token buffers */
-    uint64_t staging_bytes; /* while loading only */
-    uint64_t total_bytes;   /* weights + scratch + the larger of session and staging */
+    uint64_t weights_bytes;     /* packed weights, rotary tables */
+    uint64_t scratch_bytes;     /* activations of one forward call, kernel scratch */
+    uint64_t session_bytes;     /* one session: KV cache, picture features, pixels, text buffers */
+    uint64_t image_cache_bytes; /* features of pictures seen before */
+    uint64_t tokenizer_bytes;   /* vocabulary tables */
+    uint64_t process_bytes;     /* program, libraries, stacks: a constant, docs/MEMORY.md */
+    uint64_t staging_bytes;     /* while loading only */
+    uint64_t picture_bytes;     /* while the largest picture is decoded */
+    uint64_t resident_bytes;    /* all that stays: everything but the two above */
+    uint64_t total_bytes;       /* the peak; what a ceiling is compared with */
+    uint64_t ram_bytes, vram_bytes; /* total_bytes by device */
+    uint64_t picture_pixels_max; /* of a picture there is room for */
+    int32_t n_slots, context_tokens;
+    nr_kv_type kv;              /* F16 or INT8 */
+    const char *device;         /* "cpu" */
+    bool estimate;              /* from a checkpoint's shapes: this version cannot run it */
+    char model[64];
+    int32_t n_parts;
+    nr_memory_part parts[NR_MEMORY_PARTS_MAX]; /* in the order of a table */
 } nr_memory_plan;
 /* What an open engine was planned with. */
 NR_API nr_memory_plan nr_engine_get_plan(const nr_engine *engine);
-/* The same from the headers of the checkpoint alone. */
+/* The same from the headers of the checkpoint alone; or, where model_dir is no folder but the name
+ * of a checkpoint known by nr_known_checkpoint, from its shapes. Ceilings are not looked at.
+ * Errors: as nr_engine_open, without those of tensors' values. */
 NR_API nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *options,
                                      nr_memory_plan *out, nr_error *err);
+/* Name of the i-th checkpoint that is known without its files ("llava-1.5-7b"); NULL behind the
+ * last. Static. */
+NR_API const char *nr_known_checkpoint(int i);
+
+/* What the machine could still give this process: the least of MemAvailable and the room in every
+ * control group above it. 0 where the system does not say. */
+typedef struct nr_machine_memory {
+    uint64_t total_bytes;     /* physical, or the tightest control group's limit */
+    uint64_t available_bytes;
+    bool by_cgroup;           /* a control group is what bounds available_bytes */
+} nr_machine_memory;
+NR_API nr_machine_memory nr_machine_memory_get(void);
+
+/* "3.5GB" (10^9), "3.5GiB" (2^30), kB, MB, TB, KiB, MiB, TiB, or plain bytes "7500000000"; blanks
+ * before the unit are allowed. Errors: FORMAT, LIMIT (over 2^60). */
+NR_API nr_status nr_bytes_parse(const char *text, uint64_t *out, nr_error *err);
 
 typedef struct nr_memory_usage {
     uint64_t resident_bytes, resident_peak_bytes; /* of this process, as the system counts */
-    uint64_t allocations;                         /* calls to the allocator since start */
+    uint64_t arena_bytes;         /* live arenas: weights, scratch, sessions, pictures */
+    uint64_t allocations;         /* calls to the allocator since start */
+    uint64_t library_allocations; /* of these, by libpng through our door */
 } nr_memory_usage;
 NR_API nr_memory_usage nr_memory_usage_get(void);
 
@@ -121,6 +183,15 @@ NR_API nr_status nr_picture_read_file(const char *path, nr_picture **out, nr_err
 /* Copies rgb, u8 [height, width, 3]. */
 NR_API nr_status nr_picture_from_rgb(const uint8_t *rgb, int32_t width, int32_t height,
                                      nr_picture **out, nr_error *err);
+/* Room for pictures of up to pixels_max pixels (0: the limit), to be filled again and again by
+ * nr_picture_load without allocating; pages that no picture needed cost nothing. Empty at first.
+ * Transfers *out. Errors: NO_MEMORY, LIMIT. */
+NR_API nr_status nr_picture_reserve(uint64_t pixels_max, nr_picture **out, nr_error *err);
+/* Decode into the room of a reserved picture, as nr_picture_read. Empty after a failure.
+ * Errors: also LIMIT (larger than the room), ARG (not a reserved one). */
+NR_API nr_status nr_picture_load(nr_picture *picture, const void *bytes, size_t n_bytes,
+                                 nr_error *err);
+NR_API nr_status nr_picture_load_file(nr_picture *picture, const char *path, nr_error *err);
 NR_API void nr_picture_free(nr_picture *picture); /* accepts NULL */
 NR_API void nr_picture_size(const nr_picture *picture, int32_t *width, int32_t *height);
 /* Was part of the file unreadable (a JPEG with senseless codes)? Viewers show such pictures too. */
@@ -196,6 +267,7 @@ typedef struct nr_session_stats {
     int32_t cached_tokens;               /* of the prompt, not read again */
     int32_t answer_tokens;
     nr_fit fit;                          /* as used for the current picture */
+    bool image_cached;                   /* its features came from the image cache */
     double preprocess_ms, vision_ms;     /* of the current picture */
     double prefill_ms, decode_ms;        /* of the current question */
 } nr_session_stats;
@@ -208,6 +280,102 @@ typedef struct nr_field {
 } nr_field;
 NR_API const nr_field *nr_field_at(int32_t i);                             /* NULL past the end */
 NR_API const nr_field *nr_field_find(const char *name, size_t n_bytes); /* NULL when unknown */
+
+/* ---- self-test and ladder -------------------------------------------------------------------- */
+
+/* One reading of an embedded picture: what came out, and how long each stage took. */
+typedef struct nr_self_test {
+    bool passed;
+    char preview[160];  /* the beginning of the answer, one line of UTF-8 */
+    char reason[160];   /* why it failed; "" */
+    int32_t answer_tokens;
+    double preprocess_ms, vision_ms, prefill_ms, decode_ms;
+    uint64_t resident_bytes; /* of the process, while engine and session were there */
+} nr_self_test;
+
+/* A known picture and question through the whole path, in a session of its own. Fails (SELF_TEST)
+ * when logits are not finite or the answer is empty, blank or made of special tokens alone.
+ * *out is filled either way. Same thread rule as sessions. */
+NR_API nr_status nr_engine_self_test(nr_engine *engine, nr_self_test *out, nr_error *err);
+
+/* Run every kernel that an engine with these options would use, in a forked child that has no other
+ * thread, and compare with the reference loops: what crashes there does not crash the caller.
+ * Call it before the process has threads. Errors: SELF_TEST (differs, or killed by which signal),
+ * ARG, UNSUPPORTED (no such kernels here), NO_MEMORY. */
+NR_API nr_status nr_kernel_test(const nr_engine_options *options, nr_error *err);
+
+/* Why a rung was left. */
+#define NR_CAUSE_MAP(X)                                                                            \
+    X(NONE, "none", "it answers")                                                                  \
+    X(MISSING, "missing", "a file or folder is not there")                                         \
+    X(CORRUPT, "corrupt", "a file is damaged, cut short, or has values that are not finite")       \
+    X(UNSUPPORTED, "unsupported", "this version cannot run such a model")                          \
+    X(DOES_NOT_FIT, "does_not_fit", "the plan exceeds the ceiling, or memory was refused")         \
+    X(SELF_TEST, "self_test", "it loaded, and the self-test failed")                               \
+    X(OTHER, "other", "wrong options or an input/output error")
+typedef enum nr_cause {
+#define NR_CAUSE_ENUM(name, text, meaning) NR_CAUSE_##name,
+    NR_CAUSE_MAP(NR_CAUSE_ENUM)
+#undef NR_CAUSE_ENUM
+    NR_CAUSE_COUNT
+} nr_cause;
+NR_API const char *nr_cause_name(nr_cause cause); /* "does_not_fit"; static */
+
+#define NR_RUNGS_MAX 8
+typedef struct nr_rung {
+    const char *model_dir;     /* borrows */
+    nr_engine_options options; /* may differ from rung to rung */
+} nr_rung;
+
+/* What happens when a rung fails: go on with the next, or refuse. */
+typedef struct nr_ladder_policy {
+    uint32_t struct_bytes;
+    bool refuse[NR_CAUSE_COUNT]; /* by cause; all false by default */
+    bool self_test;              /* run it on a rung that loaded; default true */
+    bool kernel_test;            /* nr_kernel_test before each rung; default false: it forks */
+} nr_ladder_policy;
+NR_API nr_ladder_policy nr_ladder_policy_default(void);
+
+typedef struct nr_rung_report {
+    char model[64];        /* last part of model_dir */
+    nr_cause cause;        /* NONE: this one was taken */
+    nr_error error;        /* of the failure */
+    bool tried, planned;   /* planned: plan is filled */
+    nr_memory_plan plan;
+    nr_self_test self_test; /* preview empty where it did not run */
+    double load_ms;
+    uint64_t resident_bytes; /* of the process once loaded and tested */
+} nr_rung_report;
+
+typedef struct nr_ladder_report {
+    int32_t n_rungs, chosen; /* chosen: index, or -1 */
+    bool degraded;           /* not the first rung */
+    char reason[512];        /* one line: why the chosen one, or why none */
+    nr_rung_report rungs[NR_RUNGS_MAX];
+} nr_ladder_report;
+
+/* Open the first rung that loads, fits and passes; what a failed one had is given back before the
+ * next is tried. policy NULL: the default. Transfers *out, as nr_engine_open; call it on the thread
+ * that will own the engine. *report is filled whatever happens (it is large: not for small stacks)
+ * and borrows nothing. Errors: that of the last rung tried; CANCELLED and ARG end the ladder at
+ * once. */
+NR_API nr_status nr_ladder_open(const nr_rung *rungs, int32_t n_rungs,
+                                const nr_ladder_policy *policy, nr_engine **out,
+                                nr_ladder_report *report, nr_error *err);
+
+/* A configuration file (JSON; docs/MEMORY.md has every key): rungs, options, policy. Keys of other
+ * programs ("server") are left alone. */
+typedef struct nr_ladder_file {
+    nr_rung rungs[NR_RUNGS_MAX]; /* strings live until nr_ladder_file_free */
+    int32_t n_rungs;
+    nr_ladder_policy policy;
+    void *owned;
+} nr_ladder_file;
+/* base: what options say that the file does not; NULL: defaults. Relative model folders are beside
+ * the file. Errors: NOT_FOUND, IO, FORMAT, LIMIT, UNSUPPORTED (a word that is not known). */
+NR_API nr_status nr_ladder_file_read(const char *path, const nr_engine_options *base,
+                                     nr_ladder_file *out, nr_error *err);
+NR_API void nr_ladder_file_free(nr_ladder_file *file); /* accepts an empty one; leaves it empty */
 
 /* ---- tools for model developers -------------------------------------------------------------- */
 

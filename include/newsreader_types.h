@@ -31,7 +31,8 @@
     X(CEILING, -12, "memory plan exceeds the ceiling")                                             \
     X(INTERNAL, -13, "internal error")                                                             \
     X(TIMEOUT, -14, "deadline passed")                                                             \
-    X(BUSY, -15, "no room for another request")
+    X(BUSY, -15, "no room for another request")                                                    \
+    X(SELF_TEST, -16, "self-test failed")
 
 typedef enum nr_status {
 #define NR_STATUS_ENUM(name, value, text) NR_STATUS_##name = value,

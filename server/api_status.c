@@ -48,14 +48,23 @@ static json_t *queue_object(server *s) {
                      q.n_queued, "places", s->admitted_max - s->n_admitted);
 }
 
+/* What stays beside weights, scratch and requests: the program, its tables, pictures seen before. */
+static uint64_t program_bytes(const nr_memory_plan *plan) {
+    return plan->process_bytes + plan->tokenizer_bytes + plan->image_cache_bytes;
+}
+
+static uint64_t planned_bytes(const server *s, const nr_memory_plan *plan) {
+    return plan->weights_bytes + plan->scratch_bytes + s->sched_bytes + program_bytes(plan);
+}
+
 json_t *api_memory_object(server *s) {
     nr_memory_plan plan = nr_engine_get_plan(s->engine);
     nr_memory_usage usage = nr_memory_usage_get();
-    uint64_t total = plan.weights_bytes + plan.scratch_bytes + s->sched_bytes;
     json_t *planned =
-        json_pack("{s:I, s:I, s:I, s:I}", "weights_bytes", (json_int_t)plan.weights_bytes,
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "weights_bytes", (json_int_t)plan.weights_bytes,
                   "scratch_bytes", (json_int_t)plan.scratch_bytes, "requests_bytes",
-                  (json_int_t)s->sched_bytes, "total_bytes", (json_int_t)total);
+                  (json_int_t)s->sched_bytes, "program_bytes", (json_int_t)program_bytes(&plan),
+                  "total_bytes", (json_int_t)planned_bytes(s, &plan));
     json_t *measured = json_pack("{s:I, s:I}", "resident_bytes", (json_int_t)usage.resident_bytes,
                                  "peak_bytes", (json_int_t)usage.resident_peak_bytes);
     json_t *machine = json_pack("{s:I, s:I}", "total_bytes", (json_int_t)machine_bytes("MemTotal:"),
@@ -185,8 +194,7 @@ void api_metrics(server *s, http_exchange *x) {
     put(f, "queued_seconds_total", "counter", s->counters.queued_ms * 1e-3);
     put(f, "prefill_seconds_total", "counter", s->counters.prefill_ms * 1e-3);
     put(f, "generate_seconds_total", "counter", s->counters.generate_ms * 1e-3);
-    put(f, "memory_planned_bytes", "gauge",
-        (double)(plan.weights_bytes + plan.scratch_bytes + s->sched_bytes));
+    put(f, "memory_planned_bytes", "gauge", (double)planned_bytes(s, &plan));
     put(f, "memory_resident_bytes", "gauge", (double)usage.resident_bytes);
     put(f, "memory_peak_bytes", "gauge", (double)usage.resident_peak_bytes);
     put(f, "allocations_total", "counter", (double)usage.allocations);

@@ -20,6 +20,8 @@
 /* Whole models against transformers. */
 #define TOL_F32_STAGE 1e-4     /* any stage, relative: measured 1.4e-5 (blip2-odd, tall) */
 #define TOL_INT8_COSINE 0.995  /* logits, every case: measured 0.99825 (llava-tiny, real_a) */
+#define TOL_KV_INT8_COSINE 0.999 /* f32 with an INT8 KV cache alone: measured 0.99929 (real_a);
+                                    with INT8 linears 0.99758, under the gate above */
 /* What 32-wide blocks reach, mean of the cases: tools/quant_study.py, scheme q8_0. */
 #define BLOCKS32_COSINE_LLAVA_TINY 0.96938 /* ours is 0.99934 */
 #define BLOCKS32_COSINE_BLIP2_TINY 0.96233 /* ours is 0.99986 */

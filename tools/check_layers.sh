@@ -54,6 +54,7 @@ png.h         src/image/
 webp/         src/image/
 gif_lib.h     src/image/
 pcre2.h       src/text/
+nettle/       src/engine/
 unistr.h      src/text/
 uninorm.h     src/text/
 unicase.h     src/text/

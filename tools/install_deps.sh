@@ -22,6 +22,7 @@ libunistring-dev      header  unistr.h
 libevent-dev          pc      libevent_core
 libcurl4-openssl-dev  pc      libcurl
 libseccomp-dev        pc      libseccomp
+nettle-dev            pc      nettle
 '
 test_needs='
 libcmocka-dev         pc      cmocka

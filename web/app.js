@@ -37,7 +37,7 @@ const ms = (t) => t >= 1000 ? (t / 1000).toFixed(2) + ' s' : t.toFixed(0) + ' ms
 function showMemory(m) {
   const d = m.devices[0], p = d.planned;
   const parts = [['weights', p.weights_bytes], ['scratch', p.scratch_bytes],
-                 ['requests', p.requests_bytes]];
+                 ['requests', p.requests_bytes], ['program', p.program_bytes]];
   const whole = Math.max(p.total_bytes, d.measured.resident_bytes);
   drawBar($('memory'), $('memory-legend'), parts.map(([n, v]) => [n, v, bytes(v)]), whole);
   $('used').style.left = 100 * d.measured.resident_bytes / whole + '%';

@@ -68,12 +68,17 @@ typedef struct nr_linear {
 
 /* Keys and values of one layer of one sequence, written by kv_store, read by attention.
  *   k  [n_kv_heads][cap/16][head_dim][16]       16 keys side by side: scores need no shuffles
- *   v  [n_kv_heads][cap][round16(head_dim)]     zero padded */
+ *   v  [n_kv_heads][cap][round16(head_dim)]     zero padded
+ * I8 holds codes by nr_quantize_row (quant.h) and a scale for each position and head, so a position
+ * is stored without a look at any other. Attention then computes
+ *   score  = (fma chain over head_dim of the scaled query and the codes) * k_scale[key]
+ *   weight = probability * v_scale[key], and the fma chain over keys of weight and codes */
 typedef struct nr_kv {
-    nr_dtype dtype; /* NR_DTYPE_F32 or NR_DTYPE_F16 (round to nearest even, clamped to +-65504) */
+    nr_dtype dtype; /* F32, F16 (round to nearest even, clamped to +-65504) or I8 */
     int32_t n_kv_heads, head_dim;
     int32_t cap; /* positions; a multiple of NR_KV_BLOCK */
     void *k, *v;
+    float *k_scale, *v_scale; /* [n_kv_heads, cap], I8 only; else NULL */
 } nr_kv;
 
 typedef struct nr_linear_args {

@@ -10,6 +10,7 @@
 #include "backend.h"
 #include "host_memory.h"
 #include "nr_alloc.h"
+#include "nr_limits.h"
 #include "pack.h"
 #include "quant.h"
 
@@ -229,9 +230,11 @@ static void kv_put(const nr_kv *kv, void *dst, int64_t at, float value) {
     else ((float *)dst)[at] = value;
 }
 
+/* Without the scale of a code. */
 static float kv_get(const nr_kv *kv, const void *src, int64_t at) {
-    return kv->dtype == NR_DTYPE_F16 ? nr_f16_to_f32(((const uint16_t *)src)[at])
-                                     : ((const float *)src)[at];
+    return kv->dtype == NR_DTYPE_I8    ? (float)((const int8_t *)src)[at]
+           : kv->dtype == NR_DTYPE_F16 ? nr_f16_to_f32(((const uint16_t *)src)[at])
+                                       : ((const float *)src)[at];
 }
 
 static int64_t key_at(const nr_kv *kv, int32_t head, int32_t pos, int32_t i) {
@@ -243,15 +246,30 @@ static int64_t value_at(const nr_kv *kv, int32_t head, int32_t pos, int32_t i) {
     return ((int64_t)head * kv->cap + pos) * (int64_t)nr_round_up((size_t)kv->head_dim, LANES) + i;
 }
 
+static void put_codes(const nr_kv *kv, int32_t h, int32_t pos, const float *k, const float *v) {
+    int32_t dim = kv->head_dim, dim_padded = (int32_t)nr_round_up((size_t)dim, LANES);
+    int8_t codes[NR_HEAD_DIM_MAX], *keys = kv->k, *values = kv->v;
+    int64_t at = (int64_t)h * kv->cap + pos;
+    kv->k_scale[at] = nr_quantize_row(codes, k, dim, NULL, 0);
+    for (int32_t i = 0; i < dim; i++) keys[key_at(kv, h, pos, i)] = codes[i];
+    kv->v_scale[at] = nr_quantize_row(codes, v, dim, NULL, 0);
+    for (int32_t i = 0; i < dim_padded; i++)
+        values[value_at(kv, h, pos, i)] = i < dim ? codes[i] : 0;
+}
+
 static void ref_kv_store(nr_backend *be, const nr_kv *kv, int32_t pos0, const float *k, int64_t ldk,
                          const float *v, int64_t ldv, int64_t m) {
     (void)be;
     int32_t dim = kv->head_dim, dim_padded = (int32_t)nr_round_up((size_t)dim, LANES);
-    NR_ASSERT(pos0 >= 0 && pos0 + m <= kv->cap);
+    NR_ASSERT(pos0 >= 0 && pos0 + m <= kv->cap && dim <= NR_HEAD_DIM_MAX);
     for (int32_t row = 0; row < (int32_t)m; row++)
         for (int32_t h = 0; h < kv->n_kv_heads; h++) {
             const float *k_row = k + row * ldk + (int64_t)h * dim;
             const float *v_row = v + row * ldv + (int64_t)h * dim;
+            if (kv->dtype == NR_DTYPE_I8) {
+                put_codes(kv, h, pos0 + row, k_row, v_row);
+                continue;
+            }
             for (int32_t i = 0; i < dim; i++)
                 kv_put(kv, kv->k, key_at(kv, h, pos0 + row, i), k_row[i]);
             for (int32_t i = 0; i < dim_padded; i++)
@@ -263,19 +281,22 @@ static void ref_kv_store(nr_backend *be, const nr_kv *kv, int32_t pos0, const fl
 static void attend(const nr_attention_args *a, float *y, const float *q, int32_t kv_head,
                    int32_t n, float *p) {
     const nr_kv *kv = a->kv;
+    const bool i8 = kv->dtype == NR_DTYPE_I8;
+    const int64_t scales = (int64_t)kv_head * kv->cap;
     float largest = -INFINITY, lanes[LANES] = {0};
     for (int32_t key = 0; key < n; key++) {
         float s = 0.0f;
         for (int32_t i = 0; i < kv->head_dim; i++)
             s = fmaf(q[i] * a->scale, kv_get(kv, kv->k, key_at(kv, kv_head, key, i)), s);
-        p[key] = s;
-        largest = v_max(s, largest);
+        p[key] = i8 ? s * kv->k_scale[scales + key] : s;
+        largest = v_max(p[key], largest);
     }
     for (int32_t key = 0; key < n; key++) {
         p[key] = vm_exp(p[key] - largest);
         lanes[key % LANES] += p[key];
     }
     float inverse = 1.0f / sum_lanes(lanes);
+    for (int32_t key = 0; i8 && key < n; key++) p[key] *= kv->v_scale[scales + key];
     for (int32_t i = 0; i < kv->head_dim; i++) {
         float o = 0.0f;
         for (int32_t key = 0; key < n; key++)

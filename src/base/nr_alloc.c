@@ -10,7 +10,13 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-static atomic_uint_fast64_t n_calls, n_live, n_page_bytes;
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#define PAGE_BYTES ((size_t)4096) /* the smallest there is */
+
+static atomic_uint_fast64_t n_calls, n_library_calls, n_live, n_page_bytes;
 static atomic_uint_fast64_t fail_countdown; /* 0: off; 1: the next one fails */
 static atomic_bool fail_sticky, fail_happened;
 
@@ -40,6 +46,11 @@ void *nr_malloc(size_t bytes) {
     return counted(malloc(bytes ? bytes : 1));
 }
 
+void *nr_malloc_for_library(size_t bytes) {
+    atomic_fetch_add(&n_library_calls, 1);
+    return nr_malloc(bytes);
+}
+
 void *nr_calloc(size_t count, size_t item_bytes) {
     if (refuse_this_one()) return NULL;
     return counted(calloc(count ? count : 1, item_bytes ? item_bytes : 1));
@@ -56,6 +67,12 @@ void nr_free(void *owned) {
     if (!owned) return;
     atomic_fetch_sub(&n_live, 1);
     free(owned);
+}
+
+void nr_trim_heap(void) {
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 void *nr_map_pages(size_t bytes, bool huge_pages) {
@@ -79,8 +96,22 @@ void nr_unmap_pages(void *owned, size_t bytes) {
     atomic_fetch_sub(&n_live, 1);
 }
 
+/* One call where the kernel knows MADV_POPULATE_WRITE (5.14), else a write to each page. */
+void nr_touch_pages(void *block, size_t bytes) {
+#ifdef MADV_POPULATE_WRITE
+    if (madvise(block, bytes, MADV_POPULATE_WRITE) == 0) return;
+#endif
+    volatile uint8_t *p = block;
+    for (size_t at = 0; at < bytes; at += PAGE_BYTES) p[at] = p[at];
+}
+
+void nr_drop_pages(void *block, size_t bytes) {
+    (void)madvise(block, bytes, MADV_DONTNEED);
+}
+
 nr_alloc_stats nr_alloc_get_stats(void) {
     return (nr_alloc_stats){.calls = atomic_load(&n_calls),
+                            .library_calls = atomic_load(&n_library_calls),
                             .live_count = atomic_load(&n_live),
                             .page_bytes = atomic_load(&n_page_bytes)};
 }

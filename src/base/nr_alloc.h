@@ -13,13 +13,24 @@ void *nr_calloc(size_t count, size_t item_bytes); /* zeroed; NULL if refused or 
 void *nr_realloc(void *owned, size_t bytes);     /* owned stays valid when NULL is returned */
 void nr_free(void *owned);                       /* accepts NULL */
 
+/* Hand free pages of the heap back to the system: after parsing, before what stays is measured. */
+void nr_trim_heap(void);
+
 /* Large page-aligned zeroed blocks for arenas, straight from the kernel; untouched pages cost no
  * resident memory. huge_pages asks for transparent huge pages (weights are streamed through). */
 void *nr_map_pages(size_t bytes, bool huge_pages); /* NULL when refused */
 void nr_unmap_pages(void *owned, size_t bytes);    /* accepts NULL */
+/* Take the pages of a block now, so that no later request waits or fails for them. */
+void nr_touch_pages(void *block, size_t bytes);
+/* Give the pages of a page-aligned block back; it reads as zeros afterwards. */
+void nr_drop_pages(void *block, size_t bytes);
+
+/* nr_malloc for the hook of a library that allocates while it works; counted apart as well. */
+void *nr_malloc_for_library(size_t bytes);
 
 typedef struct nr_alloc_stats {
     uint64_t calls;      /* allocations asked for since start */
+    uint64_t library_calls; /* of these, through nr_malloc_for_library */
     uint64_t live_count; /* blocks not yet freed (page blocks included) */
     uint64_t page_bytes; /* live bytes of nr_map_pages */
 } nr_alloc_stats;

@@ -35,6 +35,7 @@ nr_status nr_arena_alloc(nr_arena *a, bool huge_pages, const char *what, nr_erro
     size_t bytes = NR_MAX(a->used, (size_t)1);
     a->base = nr_map_pages(bytes, huge_pages);
     NR_FAIL_IF(!a->base, NO_MEMORY, "%s: the system refused %zu bytes", what, bytes);
+    nr_touch_pages(a->base, bytes);
     a->cap = bytes;
     a->used = 0;
     return NR_STATUS_OK;
@@ -50,6 +51,7 @@ void *nr_arena_take(nr_arena *a, size_t count, size_t item_bytes) {
     }
     size_t offset = a->used;
     a->used = end;
+    if (a->ledger) a->ledger->bytes[a->row][a->col] += span;
     if (!a->base) return NULL;
     NR_ASSERT(end <= a->cap);
     if (!a->borrowed) {

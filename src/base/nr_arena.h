@@ -12,6 +12,9 @@
  *   model_carve(&a, ...);                        // now the pointers are real
  *   nr_arena_free(&a);
  *
+ * While measuring, a ledger may be lent to the arena: every take is then also booked in the cell
+ * (row, column) that the code around it has chosen, so that the sum can be shown by what it is for.
+ *
  * One thread at a time. Under AddressSanitizer a poisoned red zone follows every block.
  */
 #ifndef NR_ARENA_H
@@ -19,17 +22,26 @@
 
 #include "nr_status.h"
 
+#define NR_LEDGER_ROWS 4
+#define NR_LEDGER_COLS 4
+typedef struct nr_ledger {
+    uint64_t bytes[NR_LEDGER_ROWS][NR_LEDGER_COLS]; /* sums to the arena's used */
+} nr_ledger;
+
 typedef struct nr_arena {
     uint8_t *base; /* owns; NULL while measuring */
     size_t cap;    /* bytes mapped */
     size_t used;   /* bytes taken, alignment included */
     bool overflow; /* a size wrapped while measuring; nr_arena_alloc refuses */
     bool borrowed; /* a view of another arena's block: no red zones, nothing to free */
+    nr_ledger *ledger; /* borrows; NULL: nothing is booked */
+    uint8_t row, col;  /* where takes are booked; < NR_LEDGER_ROWS, < NR_LEDGER_COLS */
 } nr_arena;
 
 nr_arena nr_arena_measure(void);
 
-/* Map a->used bytes and rewind. Errors: NO_MEMORY (message names `what` and the bytes), LIMIT. */
+/* Map a->used bytes, take their pages, and rewind. Errors: NO_MEMORY (message names `what` and the
+ * bytes), LIMIT. */
 nr_status nr_arena_alloc(nr_arena *a, bool huge_pages, const char *what, nr_error *err);
 
 /* Next block of count*item_bytes, NR_ALIGN_BYTES aligned, zeroed at first use of the arena.

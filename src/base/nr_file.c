@@ -78,6 +78,21 @@ done:
     return status;
 }
 
+nr_status nr_file_read_into(const char *path, void *dst, size_t bytes_max, size_t *size_bytes,
+                            nr_error *err) {
+    nr_file f;
+    NR_TRY(nr_file_open(path, &f, err));
+    nr_status status = NR_STATUS_OK;
+    NR_FAIL_IF_GOTO(f.size > bytes_max, LIMIT, "%s: %llu bytes, at most %zu are read", path,
+                    (unsigned long long)f.size, bytes_max);
+    status = nr_file_read_at(&f, 0, dst, (size_t)f.size, err);
+    if (status != NR_STATUS_OK) nr_error_prefix(err, status, "%s", path);
+    else *size_bytes = (size_t)f.size;
+done:
+    nr_file_close(&f);
+    return status;
+}
+
 bool nr_file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }

@@ -27,6 +27,9 @@ void nr_file_forget(const nr_file *f, uint64_t offset, uint64_t bytes);
  * Transfers *out (nr_free). Errors: as open, LIMIT (file over bytes_max), NO_MEMORY. */
 nr_status nr_file_read_all(const char *path, size_t bytes_max, char **out, size_t *size_bytes,
                            nr_error *err);
+/* The same into the caller's dst [bytes_max], without a NUL. Errors: as above, but NO_MEMORY. */
+nr_status nr_file_read_into(const char *path, void *dst, size_t bytes_max, size_t *size_bytes,
+                            nr_error *err);
 
 bool nr_file_exists(const char *path);
 

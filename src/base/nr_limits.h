@@ -15,6 +15,8 @@
                                             through, thin small pictures cost nothing */
 #define NR_JPEG_SCANS_MAX 500            /* progressive scans: an 80,000-scan file is a bomb */
 #define NR_JPEG_SCAN_PIXELS_MAX 1600000000u /* scans * pixels: 32 scans of 50 M pixels, 1.3 s */
+#define NR_JPEG_COEFFICIENT_BYTES 8u     /* a pixel of a progressive file: four int16 */
+#define NR_JPEG_WORK_BYTES (32u << 20)   /* libjpeg's markers (at most the file), rows and tables */
 
 /* Text formats. */
 #define NR_JSON_BYTES_MAX (64u << 20)    /* tokenizer.json of 128k entries is 9 MB */
@@ -49,5 +51,13 @@
 #define NR_THREADS_MAX 256
 #define NR_STOP_IDS_MAX 16
 #define NR_BATCH_MAX 64                  /* sequences of one forward call, slots of a scheduler */
+
+/* Memory. */
+#define NR_SLOTS_MAX 256                 /* sessions of one engine */
+#define NR_PICTURES_MAX 256              /* pictures read at the same time */
+#define NR_IMAGE_CACHE_MAX 65536         /* pictures whose features are kept */
+/* What a process has beside everything the plan counts: code and data of the program and its
+ * libraries, stacks, the C library's heap, parsed configuration. docs/MEMORY.md measures it. */
+#define NR_PROCESS_BYTES (6u << 20)
 
 #endif

@@ -21,6 +21,9 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+/* Kernels keep a few KiB of tiles on the stack; the system's default of 8 MiB a thread would count
+ * against an address-space limit. */
+#define STACK_BYTES ((size_t)512 << 10)
 #define SPIN_ROUNDS 20000 /* 0.1 to 1 ms of `pause`: layers follow each other faster */
 
 typedef struct worker {
@@ -132,6 +135,15 @@ int nr_pool_size(const nr_pool *pool) {
     return pool->n_threads;
 }
 
+static bool start_worker(worker *w) {
+    pthread_attr_t attr;
+    if (pthread_attr_init(&attr) != 0) return false;
+    bool ok = pthread_attr_setstacksize(&attr, STACK_BYTES) == 0 &&
+              pthread_create(&w->thread, &attr, worker_main, w) == 0;
+    pthread_attr_destroy(&attr);
+    return ok;
+}
+
 nr_status nr_pool_create(int n_threads, nr_pool **out, nr_error *err) {
     NR_FAIL_IF(n_threads < 0 || n_threads > NR_THREADS_MAX, LIMIT, "threads: %d, expected 0 to %d",
                n_threads, NR_THREADS_MAX);
@@ -149,7 +161,7 @@ nr_status nr_pool_create(int n_threads, nr_pool **out, nr_error *err) {
     for (int i = 1; i < n_threads; i++) {
         worker *w = &pool->workers[i - 1];
         *w = (worker){.pool = pool, .i_thread = i};
-        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+        if (!start_worker(w)) {
             nr_pool_free(pool);
             NR_FAIL(NO_MEMORY, "the system refused thread %d of %d", i + 1, n_threads);
         }

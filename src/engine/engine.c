@@ -30,6 +30,24 @@ nr_engine_options nr_engine_options_default(void) {
     return (nr_engine_options){.struct_bytes = sizeof(nr_engine_options)};
 }
 
+static nr_status check_memory_options(const nr_engine_options *o, nr_error *err) {
+    NR_FAIL_IF(o->kv != NR_KV_AUTO && o->kv != NR_KV_F16 && o->kv != NR_KV_INT8, ARG,
+               "kv %d, expected auto, f16 or int8", (int)o->kv);
+    NR_FAIL_IF(o->n_slots < 0 || o->n_slots > NR_SLOTS_MAX, ARG, "slots: %d, expected 0 to %d",
+               o->n_slots, NR_SLOTS_MAX);
+    NR_FAIL_IF(o->image_cache < 0 || o->image_cache > NR_IMAGE_CACHE_MAX, ARG,
+               "image cache of %d pictures, expected 0 to %d", o->image_cache, NR_IMAGE_CACHE_MAX);
+    NR_FAIL_IF(o->n_pictures < 0 || o->n_pictures > NR_PICTURES_MAX, ARG,
+               "pictures at once: %d, expected 0 to %d", o->n_pictures, NR_PICTURES_MAX);
+    NR_FAIL_IF(o->picture_pixels_max > NR_IMAGE_PIXELS_MAX, ARG,
+               "pictures of %llu pixels, expected at most %u",
+               (unsigned long long)o->picture_pixels_max, NR_IMAGE_PIXELS_MAX);
+    NR_FAIL_IF(o->vram_bytes_max != 0, UNSUPPORTED,
+               "a ceiling of %llu bytes of VRAM, but this build computes on the CPU only",
+               (unsigned long long)o->vram_bytes_max);
+    return NR_STATUS_OK;
+}
+
 static nr_status check_options(const nr_engine_options *o, nr_error *err) {
     NR_FAIL_IF(o->struct_bytes != sizeof *o, ARG,
                "nr_engine_options of %u bytes, expected %zu: use nr_engine_options_default",
@@ -41,7 +59,22 @@ static nr_status check_options(const nr_engine_options *o, nr_error *err) {
     NR_FAIL_IF(o->context_tokens < 0 || o->context_tokens > NR_CONTEXT_MAX, ARG,
                "context of %d tokens, expected 0 to %d", o->context_tokens, NR_CONTEXT_MAX);
     NR_FAIL_IF(o->prefill_rows < 0, ARG, "prefill rows: %d, expected 0 or more", o->prefill_rows);
-    return NR_STATUS_OK;
+    return check_memory_options(o, err);
+}
+
+static nr_status create_model(const char *where, const nr_engine_options *options,
+                              nr_blueprint *b, nr_error *err) {
+    const nr_model_desc *desc = nr_registry_find(b->config.model_type);
+    NR_FAIL_IF(!desc, UNSUPPORTED, "%s/config.json: model_type \"%s\", known are: %s", where,
+               b->config.model_type, nr_registry_names());
+    nr_model_options model_options = {
+        .precision = options->precision == NR_PRECISION_F32 ? NR_DTYPE_F32 : NR_DTYPE_I8,
+        .kv_int8 = nr_kv_used(options) == NR_KV_INT8,
+        .context = options->context_tokens,
+        .rows_max = options->prefill_rows,
+        .all_layers = options->all_layers};
+    nr_status status = desc->create(&b->config, &model_options, &b->model, err);
+    return status == NR_STATUS_OK ? status : nr_error_prefix(err, status, "%s", where);
 }
 
 nr_status nr_blueprint_open(const char *model_dir, const nr_engine_options *options,
@@ -49,18 +82,17 @@ nr_status nr_blueprint_open(const char *model_dir, const nr_engine_options *opti
     NR_TRY(check_options(options, err));
     *out = (nr_blueprint){0};
     NR_TRY(nr_hf_config_load(model_dir, &out->config, err));
-    nr_status status = NR_STATUS_OK;
-    const nr_model_desc *desc = nr_registry_find(out->config.model_type);
-    NR_FAIL_IF_GOTO(!desc, UNSUPPORTED, "%s/config.json: model_type \"%s\", known are: %s",
-                    model_dir, out->config.model_type, nr_registry_names());
-    nr_model_options model_options = {
-        .precision = options->precision == NR_PRECISION_F32 ? NR_DTYPE_F32 : NR_DTYPE_I8,
-        .context = options->context_tokens,
-        .rows_max = options->prefill_rows,
-        .all_layers = options->all_layers};
-    status = desc->create(&out->config, &model_options, &out->model, err);
-    if (status != NR_STATUS_OK) nr_error_prefix(err, status, "%s", model_dir);
-done:
+    nr_status status = create_model(model_dir, options, out, err);
+    if (status != NR_STATUS_OK) nr_blueprint_close(out);
+    return status;
+}
+
+nr_status nr_blueprint_parse(const char *config_json, const char *name,
+                             const nr_engine_options *options, nr_blueprint *out, nr_error *err) {
+    NR_TRY(check_options(options, err));
+    *out = (nr_blueprint){0};
+    NR_TRY(nr_hf_config_parse(config_json, name, &out->config, err));
+    nr_status status = create_model(name, options, out, err);
     if (status != NR_STATUS_OK) nr_blueprint_close(out);
     return status;
 }
@@ -71,85 +103,51 @@ void nr_blueprint_close(nr_blueprint *b) {
     *b = (nr_blueprint){0};
 }
 
-/* Activations of the model and what the backend's ops need on top. */
-static void carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
-    const nr_model_info *info = &model->info;
-    model->desc->carve_scratch(model, be, arena);
-    size_t bytes =
-        be->ops->scratch_bytes(be, info->op_rows_max, info->op_n_in_max, info->op_keys_max);
-    void *scratch = nr_arena_take(arena, bytes, 1);
-    if (scratch) be->ops->set_scratch(be, scratch, bytes);
-}
-
-/* The bill of a measured model; the session is measured here. */
-static nr_status make_plan(nr_model *model, size_t weights_bytes, size_t scratch_bytes,
-                           uint64_t staging_bytes, nr_memory_plan *out, nr_error *err) {
-    nr_session session = {0};
-    NR_TRY(nr_session_carve(&session, model, err));
-    nr_memory_plan plan = {.weights_bytes = weights_bytes,
-                           .scratch_bytes = scratch_bytes,
-                           .session_bytes = session.host.used + session.device.used,
-                           .staging_bytes = staging_bytes};
-    uint64_t running = plan.scratch_bytes + plan.session_bytes;
-    plan.total_bytes = plan.weights_bytes + NR_MAX(running, plan.staging_bytes);
-    *out = plan;
-    return NR_STATUS_OK;
-}
-
-nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *options,
-                              nr_memory_plan *out, nr_error *err) {
-    nr_engine_options o = options ? *options : nr_engine_options_default();
-    nr_blueprint blueprint;
-    nr_weights *weights_file = NULL;
-    nr_backend *be = NULL;
-    nr_arena weights = nr_arena_measure(), scratch = nr_arena_measure();
-    nr_status status = nr_blueprint_open(model_dir, &o, &blueprint, err);
-    if (status != NR_STATUS_OK) return status;
-    nr_model *model = blueprint.model;
-    NR_TRY_GOTO(nr_weights_open(model_dir, &weights_file, err));
-    NR_TRY_GOTO(nr_backend_cpu_open(o.n_threads, o.cpu_kernels, &be, err));
-    model->desc->carve_weights(model, &weights);
-    carve_scratch(model, be, &scratch);
-    NR_FAIL_IF_GOTO(weights.overflow || scratch.overflow, LIMIT,
-                    "%s: planned size does not fit 64 bits", model_dir);
-    NR_TRY_GOTO(make_plan(model, weights.used, scratch.used,
-                          nr_loader_bytes(weights_file, be->n_threads), out, err));
-done:
-    nr_backend_close(be);
-    nr_weights_close(weights_file);
-    nr_blueprint_close(&blueprint);
-    return status;
-}
-
-static nr_status load_weights(nr_engine *e, const char *model_dir, const nr_engine_options *o,
+static nr_status load_weights(nr_engine *e, const nr_weights *weights, const nr_engine_options *o,
                               nr_error *err) {
-    nr_weights *weights = NULL;
     nr_loader loader = {0};
-    nr_status status = nr_weights_open(model_dir, &weights, err);
-    if (status != NR_STATUS_OK) return status;
+    nr_status status = NR_STATUS_OK;
     e->model->desc->carve_weights(e->model, &e->weights); /* measures */
-    NR_TRY_GOTO(e->be->ops->arena_alloc(e->be, &e->weights, "weights", err));
+    NR_TRY(e->be->ops->arena_alloc(e->be, &e->weights, "weights", err));
     e->model->desc->carve_weights(e->model, &e->weights);
     NR_TRY_GOTO(nr_loader_open(&loader, NR_LOAD_PACK, weights, e->be, NULL, e->be->n_threads, err));
     loader.progress = o->progress;
     loader.progress_ctx = o->progress_ctx;
     NR_TRY_GOTO(e->model->desc->load(e->model, &loader, err));
-    e->plan.staging_bytes = nr_loader_bytes(weights, e->be->n_threads);
 done:
     nr_loader_close(&loader);
+    return status;
+}
+
+/* Headers first, the plan from them, and only where it fits the weights. */
+static nr_status plan_and_load(nr_engine *e, const char *model_dir, const nr_engine_options *o,
+                               nr_error *err) {
+    nr_weights *weights = NULL;
+    nr_status status = nr_weights_open(model_dir, &weights, err);
+    if (status == NR_STATUS_OK) {
+        nr_plan_input input = {.name = e->model_name,
+                               .options = o,
+                               .model = e->model,
+                               .be = e->be,
+                               .tokenizer = e->tokenizer,
+                               .staging_bytes = nr_loader_bytes(weights, e->be->n_threads)};
+        status = nr_plan_make(&input, &e->plan, err);
+    }
+    if (status == NR_STATUS_OK) status = nr_plan_check(&e->plan, o, err);
+    if (status == NR_STATUS_OK) status = load_weights(e, weights, o, err);
     nr_weights_close(weights);
     return status == NR_STATUS_OK ? status : nr_error_prefix(err, status, "%s", model_dir);
 }
 
 static nr_status open_scratch(nr_engine *e, nr_error *err) {
-    carve_scratch(e->model, e->be, &e->scratch); /* measures */
+    nr_scratch_carve(e->model, e->be, &e->scratch); /* measures */
     NR_TRY(e->be->ops->arena_alloc(e->be, &e->scratch, "scratch", err));
-    carve_scratch(e->model, e->be, &e->scratch);
+    nr_scratch_carve(e->model, e->be, &e->scratch);
     return NR_STATUS_OK;
 }
 
 /* Last part of a path, trailing slashes ignored. */
-static void base_name(char *dst, size_t cap, const char *path) {
+void nr_base_name(char *dst, size_t cap, const char *path) {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
     size_t begin = end;
@@ -180,9 +178,8 @@ static nr_status choose_prompt(nr_engine *e, nr_error *err) {
     return NR_STATUS_OK;
 }
 
-static void fill_info(nr_engine *e, const char *model_dir) {
+static void fill_info(nr_engine *e) {
     const nr_model_info *m = &e->model->info;
-    base_name(e->model_name, sizeof e->model_name, model_dir);
     e->info = (nr_engine_info){.model = e->model_name,
                                .model_type = e->model->desc->model_type,
                                .dtype = m->precision == NR_DTYPE_I8 ? "int8" : "f32",
@@ -203,24 +200,28 @@ static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine
     NR_TRY(nr_blueprint_open(model_dir, o, &blueprint, err));
     e->config = blueprint.config;
     e->model = blueprint.model;
+    nr_base_name(e->model_name, sizeof e->model_name, model_dir);
     NR_TRY(nr_backend_cpu_open(o->n_threads, o->cpu_kernels, &e->be, err));
     NR_TRY(open_tokenizer(e, model_dir, err));
     NR_TRY(choose_prompt(e, err));
-    NR_TRY(load_weights(e, model_dir, o, err));
+    nr_trim_heap(); /* a vocabulary's JSON takes ten times what stays of it */
+    NR_TRY(plan_and_load(e, model_dir, o, err));
+    nr_trim_heap();
     NR_TRY(open_scratch(e, err));
-    NR_TRY(
-        make_plan(e->model, e->weights.cap, e->scratch.cap, e->plan.staging_bytes, &e->plan, err));
-    fill_info(e, model_dir);
+    NR_TRY(nr_image_cache_open(&e->images, e->be, e->model, o->image_cache, err));
+    fill_info(e);
     return NR_STATUS_OK;
 }
 
-nr_status nr_engine_open(const char *model_dir, const nr_engine_options *options, nr_engine **out,
-                         nr_error *err) {
+nr_status nr_engine_open_planned(const char *model_dir, const nr_engine_options *options,
+                                 nr_memory_plan *plan, nr_engine **out, nr_error *err) {
     double start_ms = nr_clock_ms();
     nr_engine_options o = options ? *options : nr_engine_options_default();
     nr_engine *e = nr_calloc(1, sizeof *e);
     NR_FAIL_IF(!e, NO_MEMORY, "engine");
+    e->options = o;
     nr_status status = open_parts(e, model_dir, &o, err);
+    *plan = e->plan;
     if (status != NR_STATUS_OK) {
         nr_engine_close(e);
         return status;
@@ -230,9 +231,16 @@ nr_status nr_engine_open(const char *model_dir, const nr_engine_options *options
     return NR_STATUS_OK;
 }
 
+nr_status nr_engine_open(const char *model_dir, const nr_engine_options *options, nr_engine **out,
+                         nr_error *err) {
+    nr_memory_plan plan;
+    return nr_engine_open_planned(model_dir, options, &plan, out, err);
+}
+
 void nr_engine_close(nr_engine *e) {
     if (!e) return;
     if (e->be) {
+        nr_image_cache_close(&e->images);
         e->be->ops->arena_free(e->be, &e->scratch);
         e->be->ops->arena_free(e->be, &e->weights);
     }

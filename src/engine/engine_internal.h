@@ -8,6 +8,7 @@
 #include "answer.h"
 #include "hf_config.h"
 #include "image.h"
+#include "image_cache.h"
 #include "model.h"
 #include "prompt.h"
 #include "sequence.h"
@@ -16,7 +17,13 @@
 
 struct nr_picture {
     nr_image image;
+    uint8_t *block; /* owns; NULL unless reserved: [room][room][file] */
+    size_t block_bytes;
+    uint64_t pixels_max;
 };
+
+/* While n_pictures of at most pixels_max pixels are read at once: files, pixels, decoders. */
+uint64_t nr_picture_bytes_max(uint64_t pixels_max, int32_t n_pictures);
 
 struct nr_engine {
     nr_hf_config config;
@@ -27,6 +34,9 @@ struct nr_engine {
     nr_arena weights, scratch; /* device memory */
     nr_engine_info info;
     nr_memory_plan plan;
+    nr_engine_options options; /* as given; its pointers are not kept */
+    int32_t n_sessions;        /* open */
+    nr_image_cache images;
     char model_name[128], template_note[96];
 };
 
@@ -36,6 +46,7 @@ struct nr_session {
     nr_arena host, device;
     nr_sequence sequence;
     nr_encoder *encoder;      /* owns */
+    size_t pixels_host_bytes; /* of the host arena: what preprocessing needs */
     float *pixels;            /* [3, side, side] or NULL */
     void *preprocess_scratch;
     size_t preprocess_scratch_bytes;
@@ -58,7 +69,48 @@ typedef struct nr_blueprint {
 } nr_blueprint;
 nr_status nr_blueprint_open(const char *model_dir, const nr_engine_options *options,
                             nr_blueprint *out, nr_error *err);
+/* The same from a config.json's text; name stands for the folder in messages. */
+nr_status nr_blueprint_parse(const char *config_json, const char *name,
+                             const nr_engine_options *options, nr_blueprint *out, nr_error *err);
 void nr_blueprint_close(nr_blueprint *b);
+
+/* nr_engine_open that gives the plan (total_bytes 0: did not get that far) whatever follows. */
+nr_status nr_engine_open_planned(const char *model_dir, const nr_engine_options *options,
+                                 nr_memory_plan *plan, nr_engine **out, nr_error *err);
+
+/* Last part of a path, trailing slashes ignored. */
+void nr_base_name(char *dst, size_t cap, const char *path);
+
+/* What a plan is made from (plan.c). */
+typedef struct nr_plan_input {
+    const char *name;                 /* of the model, for people */
+    const nr_engine_options *options; /* checked */
+    nr_model *model;                  /* created; its pointers are not looked at afterwards */
+    nr_backend *be;
+    const nr_tokenizer *tokenizer; /* NULL: tokenizer_bytes and encoder_bytes are used */
+    uint64_t tokenizer_bytes, encoder_bytes, staging_bytes;
+} nr_plan_input;
+/* Measures every arena. Errors: LIMIT (a size wraps), those of nr_session_carve. */
+nr_status nr_plan_make(const nr_plan_input *input, nr_memory_plan *out, nr_error *err);
+/* CEILING when the plan exceeds options' ceilings or what the machine has available. */
+nr_status nr_plan_check(const nr_memory_plan *plan, const nr_engine_options *options,
+                        nr_error *err);
+/* A line of the table; none where bytes is 0. name and note are static. */
+void nr_plan_add(nr_memory_plan *plan, const char *name, const char *note, uint64_t bytes,
+                 bool on_device);
+/* Fill the sums of a plan from its parts and the fields by name. */
+void nr_plan_sum(nr_memory_plan *plan);
+/* Bytes of prompt text that a session of `context` tokens takes. */
+size_t nr_prompt_room(int32_t context);
+
+/* Activations of the model and what the backend's ops need on top. */
+void nr_scratch_carve(nr_model *model, nr_backend *be, nr_arena *arena);
+
+/* How keys and values are held where these options are used: never AUTO. */
+static inline nr_kv_type nr_kv_used(const nr_engine_options *o) {
+    if (o->kv != NR_KV_AUTO) return o->kv;
+    return o->precision == NR_PRECISION_INT8 ? NR_KV_INT8 : NR_KV_F16;
+}
 
 /* Fit to use for a request on this model, and the settings that go with it. */
 nr_status nr_fit_resolve(const nr_model_info *info, nr_fit asked, nr_preprocess_settings *settings,

@@ -7,6 +7,9 @@
 #include "nr_file.h"
 #include "nr_limits.h"
 
+#define PAGE_BYTES ((size_t)65536) /* the largest in use: what is given back is whole pages */
+#define FILE_ROOM nr_round_up((size_t)NR_IMAGE_BYTES_MAX + 1, PAGE_BYTES)
+
 nr_status nr_picture_read(const void *bytes, size_t n_bytes, nr_picture **out, nr_error *err) {
     nr_picture *picture = nr_calloc(1, sizeof *picture);
     NR_FAIL_IF(!picture, NO_MEMORY, "picture");
@@ -41,8 +44,56 @@ nr_status nr_picture_from_rgb(const uint8_t *rgb, int32_t width, int32_t height,
     return NR_STATUS_OK;
 }
 
+/* One mapping: the picture, room to turn it, the file. */
+static size_t pixel_room(uint64_t pixels_max) {
+    return nr_round_up((size_t)pixels_max * 3, PAGE_BYTES);
+}
+
+uint64_t nr_picture_bytes_max(uint64_t pixels_max, int32_t n_pictures) {
+    return (uint64_t)n_pictures * (nr_image_decode_bytes_max(pixels_max) + NR_IMAGE_BYTES_MAX);
+}
+
+nr_status nr_picture_reserve(uint64_t pixels_max, nr_picture **out, nr_error *err) {
+    if (pixels_max == 0) pixels_max = NR_IMAGE_PIXELS_MAX;
+    NR_FAIL_IF(pixels_max > NR_IMAGE_PIXELS_MAX, LIMIT, "room for %llu pixels, at most %u",
+               (unsigned long long)pixels_max, NR_IMAGE_PIXELS_MAX);
+    nr_picture *picture = nr_calloc(1, sizeof *picture);
+    NR_FAIL_IF(!picture, NO_MEMORY, "picture");
+    size_t room = pixel_room(pixels_max);
+    picture->block_bytes = 2 * room + FILE_ROOM;
+    picture->block = nr_map_pages(picture->block_bytes, false);
+    if (!picture->block) {
+        nr_free(picture);
+        NR_FAIL(NO_MEMORY, "room for pictures of %llu pixels", (unsigned long long)pixels_max);
+    }
+    picture->image = (nr_image){
+        .rgb = picture->block, .spare = picture->block + room, .room = room};
+    picture->pixels_max = pixels_max;
+    *out = picture;
+    return NR_STATUS_OK;
+}
+
+nr_status nr_picture_load(nr_picture *picture, const void *bytes, size_t n_bytes, nr_error *err) {
+    NR_FAIL_IF(!picture->block, ARG, "picture_load: no room, see nr_picture_reserve");
+    nr_decode_options options = nr_decode_options_default();
+    options.limits.pixels_max = picture->pixels_max;
+    return nr_image_decode_into(bytes, n_bytes, &options, &picture->image, err);
+}
+
+nr_status nr_picture_load_file(nr_picture *picture, const char *path, nr_error *err) {
+    NR_FAIL_IF(!picture->block, ARG, "picture_load: no room, see nr_picture_reserve");
+    uint8_t *file = picture->block + 2 * picture->image.room;
+    size_t n_bytes;
+    nr_image_free(&picture->image);
+    NR_TRY(nr_file_read_into(path, file, NR_IMAGE_BYTES_MAX, &n_bytes, err));
+    nr_status status = nr_picture_load(picture, file, n_bytes, err);
+    return status == NR_STATUS_OK ? status : nr_error_prefix(err, status, "%s", path);
+}
+
 void nr_picture_free(nr_picture *picture) {
-    if (picture) nr_image_free(&picture->image);
+    if (!picture) return;
+    nr_image_free(&picture->image);
+    nr_unmap_pages(picture->block, picture->block_bytes);
     nr_free(picture);
 }
 

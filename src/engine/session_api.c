@@ -17,6 +17,11 @@
 #define PROMPT_BYTES_MIN ((size_t)64 << 10)
 #define PROMPT_BYTES_PER_TOKEN ((size_t)32) /* more than text ever has; longer ones cannot fit */
 
+size_t nr_prompt_room(int32_t context) {
+    size_t bytes = (size_t)context * PROMPT_BYTES_PER_TOKEN;
+    return NR_MIN(NR_MAX(bytes, PROMPT_BYTES_MIN), (size_t)NR_PROMPT_BYTES_MAX);
+}
+
 nr_generation_options nr_generation_options_default(void) {
     return (nr_generation_options){
         .struct_bytes = sizeof(nr_generation_options), .max_tokens = 256, .top_p = 1.0f};
@@ -44,6 +49,7 @@ nr_status nr_session_carve(nr_session *s, nr_model *model, nr_error *err) {
         NR_TRY(nr_preprocess_room(info, &s->preprocess_scratch_bytes, err));
         s->pixels = nr_arena_take(&s->host, 3 * side_w * side_h, sizeof(float));
         s->preprocess_scratch = nr_arena_take(&s->host, s->preprocess_scratch_bytes, 1);
+        s->pixels_host_bytes = s->host.used;
     }
     s->prompt_ids = nr_arena_take(&s->host, (size_t)info->context, sizeof *s->prompt_ids);
     nr_answer_kit_carve(&s->kit, model, &s->host);
@@ -61,9 +67,7 @@ nr_answer_kit nr_engine_kit(const nr_engine *e) {
 }
 
 nr_status nr_engine_encoder(const nr_engine *e, nr_encoder **out, nr_error *err) {
-    size_t bytes = (size_t)e->model->info.context * PROMPT_BYTES_PER_TOKEN;
-    bytes = NR_MIN(NR_MAX(bytes, PROMPT_BYTES_MIN), (size_t)NR_PROMPT_BYTES_MAX);
-    NR_TRY(nr_encoder_create(e->tokenizer, bytes, out, err));
+    NR_TRY(nr_encoder_create(e->tokenizer, nr_prompt_room(e->model->info.context), out, err));
     if (e->model->info.image_token_id >= 0)
         nr_encoder_forbid(*out, e->model->info.image_token_id);
     return NR_STATUS_OK;
@@ -82,9 +86,13 @@ static nr_status create_parts(nr_session *s, nr_error *err) {
 }
 
 nr_status nr_session_create(nr_engine *engine, nr_session **out, nr_error *err) {
+    NR_FAIL_IF(engine->options.ram_bytes_max && engine->n_sessions >= engine->plan.n_slots, CEILING,
+               "session %d, the plan under a ceiling has room for %d", engine->n_sessions + 1,
+               engine->plan.n_slots);
     nr_session *s = nr_calloc(1, sizeof *s);
     NR_FAIL_IF(!s, NO_MEMORY, "session");
     s->engine = engine;
+    engine->n_sessions++;
     nr_status status = create_parts(s, err);
     if (status != NR_STATUS_OK) {
         nr_session_free(s);
@@ -96,10 +104,31 @@ nr_status nr_session_create(nr_engine *engine, nr_session **out, nr_error *err) 
 
 void nr_session_free(nr_session *s) {
     if (!s) return;
+    s->engine->n_sessions--;
     nr_encoder_free(s->encoder);
     s->engine->be->ops->arena_free(s->engine->be, &s->device);
     nr_arena_free(&s->host);
     nr_free(s);
+}
+
+static nr_status check_picture(const nr_session *s, const nr_picture *picture, nr_error *err) {
+    uint64_t most = s->engine->options.picture_pixels_max;
+    uint64_t pixels = (uint64_t)picture->image.width * (uint64_t)picture->image.height;
+    NR_FAIL_IF(pixels == 0, ARG, "the picture is empty");
+    NR_FAIL_IF(most && pixels > most, LIMIT, "picture of %dx%d pixels, the plan has room for %llu",
+               picture->image.width, picture->image.height, (unsigned long long)most);
+    return NR_STATUS_OK;
+}
+
+/* Preprocess, then the vision tower. */
+static nr_status see(nr_session *s, const nr_preprocess_settings *settings, const nr_image *image,
+                     const nr_tap *tap, nr_error *err) {
+    NR_TRY(nr_preprocess_run(settings, image, s->pixels, s->preprocess_scratch,
+                             s->preprocess_scratch_bytes, err));
+    double ready_ms = nr_clock_ms();
+    nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, tap);
+    s->stats.vision_ms = nr_clock_ms() - ready_ms;
+    return NR_STATUS_OK;
 }
 
 nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_fit fit,
@@ -111,15 +140,22 @@ nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_f
     s->stats = (nr_session_stats){.fit = fit};
     nr_sequence_set_image(&s->sequence, s->engine->be, NULL, NULL); /* none, should this fail */
     if (!picture) return NR_STATUS_OK;
+    NR_TRY(check_picture(s, picture, err));
     nr_preprocess_settings settings;
+    nr_image_key key;
+    nr_image_cache *images = &s->engine->images;
     double start_ms = nr_clock_ms();
     NR_TRY(nr_fit_resolve(info, fit, &settings, &s->stats.fit, err));
-    NR_TRY(nr_preprocess_run(&settings, &picture->image, s->pixels, s->preprocess_scratch,
-                             s->preprocess_scratch_bytes, err));
-    double ready_ms = nr_clock_ms();
-    nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, tap);
-    s->stats.preprocess_ms = ready_ms - start_ms;
-    s->stats.vision_ms = nr_clock_ms() - ready_ms;
+    bool cache = images->n > 0 && !nr_tap_on(tap);
+    if (cache) key = nr_image_key_of(&picture->image, (int)s->stats.fit);
+    if (cache && nr_image_cache_get(images, &key, s->sequence.cache.image_features)) {
+        nr_sequence_reuse_image(&s->sequence);
+        s->stats.image_cached = true;
+    } else {
+        NR_TRY(see(s, &settings, &picture->image, tap, err));
+        if (cache) nr_image_cache_put(images, &key, s->sequence.cache.image_features);
+    }
+    s->stats.preprocess_ms = nr_clock_ms() - start_ms - s->stats.vision_ms;
     s->stats.image_tokens = info->n_image_tokens;
     return NR_STATUS_OK;
 }

@@ -118,15 +118,29 @@ static nr_status read_template(const char *dir, nr_hf_config *hf, nr_error *err)
     return NR_STATUS_OK;
 }
 
-static nr_status load(const char *dir, nr_hf_config *hf, nr_error *err) {
-    NR_TRY(read_files(dir, hf, err));
+static nr_status read_config(nr_hf_config *hf, nr_error *err) {
     NR_TRY(read_names(hf, err));
     NR_TRY(read_ids(hf, err));
     NR_TRY(nr_json_enter(&hf->config, "quantization_config", &hf->quantization, err));
-    if (!hf->quantization.node)
-        NR_TRY(
-            nr_json_enter(&hf->config, "text_config.quantization_config", &hf->quantization, err));
+    if (hf->quantization.node) return NR_STATUS_OK;
+    return nr_json_enter(&hf->config, "text_config.quantization_config", &hf->quantization, err);
+}
+
+static nr_status load(const char *dir, nr_hf_config *hf, nr_error *err) {
+    NR_TRY(read_files(dir, hf, err));
+    NR_TRY(read_config(hf, err));
     return read_template(dir, hf, err);
+}
+
+nr_status nr_hf_config_parse(const char *config_json, const char *where, nr_hf_config *out,
+                             nr_error *err) {
+    json_t *root = NULL;
+    *out = (nr_hf_config){0};
+    NR_TRY(nr_json_parse(config_json, strlen(config_json), where, &root, err));
+    out->config = nr_json_root(root, where);
+    nr_status status = read_config(out, err);
+    if (status != NR_STATUS_OK) nr_hf_config_reset(out);
+    return status;
 }
 
 nr_status nr_hf_config_load(const char *dir, nr_hf_config *out, nr_error *err) {

@@ -48,6 +48,10 @@ typedef struct nr_hf_config {
  * Errors: NOT_FOUND, FORMAT, LIMIT, IO, NO_MEMORY. On failure *out is empty. */
 nr_status nr_hf_config_load(const char *dir, nr_hf_config *out, nr_error *err);
 
+/* The same from the text of a config.json alone; `where` opens messages. */
+nr_status nr_hf_config_parse(const char *config_json, const char *where, nr_hf_config *out,
+                             nr_error *err);
+
 void nr_hf_config_reset(nr_hf_config *hf); /* accepts an empty one */
 
 #endif

@@ -68,6 +68,11 @@ nr_json_at nr_json_root(const json_t *root, const char *file_name); /* root may 
 
 bool nr_json_has(const nr_json_at *at, const char *path); /* there, and not null */
 
+/* No other keys than these may be there: a misspelt one is not lost silently.
+ * Errors: FORMAT (not an object; which key). */
+nr_status nr_json_only(const nr_json_at *at, const char *const *keys, size_t n_keys,
+                       nr_error *err);
+
 /* Sub-object at path; node NULL when absent. Errors: FORMAT (not an object). */
 nr_status nr_json_enter(const nr_json_at *at, const char *path, nr_json_at *out, nr_error *err);
 

@@ -88,6 +88,22 @@ bool nr_json_has(const nr_json_at *at, const char *path) {
     return lookup(at, path, &node, NULL) == NR_STATUS_OK && node;
 }
 
+nr_status nr_json_only(const nr_json_at *at, const char *const *keys, size_t n_keys,
+                       nr_error *err) {
+    const char *key;
+    json_t *value;
+    if (!at->node) return NR_STATUS_OK;
+    if (!json_is_object(at->node)) WRONG(FORMAT, at, "", at->node, "an object");
+    json_object_foreach((json_t *)at->node, key, value) {
+        bool known = false;
+        for (size_t i = 0; i < n_keys && !known; i++) known = strcmp(key, keys[i]) == 0;
+        char shown[64];
+        NR_FAIL_IF(!known, FORMAT, "%s \"%s\" is no key that is known here", at->where,
+                   nr_json_printable(shown, sizeof shown, key));
+    }
+    return NR_STATUS_OK;
+}
+
 nr_status nr_json_enter(const nr_json_at *at, const char *path, nr_json_at *out, nr_error *err) {
     const json_t *node;
     NR_TRY(lookup(at, path, &node, err));

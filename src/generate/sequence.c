@@ -36,13 +36,18 @@ void nr_sequence_append(nr_sequence *s, int32_t id) {
     NR_ASSERT(s->n_ids < s->model->info.context);
     s->ids[s->n_ids++] = id;
     s->n_logits = 1;
-    s->logits = NULL;
 }
 
 int32_t nr_sequence_chunk(const nr_sequence *s, int32_t rows_max) {
     int32_t left = nr_sequence_left(s), n_chunks = (left + rows_max - 1) / rows_max;
     int32_t chunk = (left + n_chunks - 1) / n_chunks;
     return chunk < left ? NR_MIN(chunk, left - s->n_logits) : chunk; /* logits from one chunk */
+}
+
+void nr_sequence_reuse_image(nr_sequence *s) {
+    s->n_ids = s->n_cached = 0;
+    s->logits = NULL;
+    s->cache.n_image_rows = s->model->info.n_image_tokens;
 }
 
 /* Image rows used by the first n ids. */

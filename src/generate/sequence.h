@@ -25,8 +25,8 @@ typedef struct nr_sequence {
     int32_t n_ids;
     int32_t n_cached; /* positions that the cache holds, <= n_ids */
     int32_t n_logits; /* wanted of the last positions of n_ids */
-    const float *logits; /* device [vocab] of the last position when all is read, else NULL. Lives
-                            until the model's next call, for whichever sequence */
+    const float *logits; /* device [vocab] of the position read last, NULL after begin. Lives until
+                            the model's next call, for whichever sequence */
     atomic_bool cancelled;
 } nr_sequence;
 
@@ -34,6 +34,9 @@ void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena
 
 /* Forget everything and run the vision tower. pixels NULL: no picture. */
 void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, const nr_tap *tap);
+
+/* Forget everything; cache.image_features hold a picture's features already. */
+void nr_sequence_reuse_image(nr_sequence *s);
 
 /* From now on ids [n] are to be read, 1 <= n <= context. Returns how many positions are there
  * already; at least n_logits are read again. */
@@ -46,8 +49,7 @@ static inline int32_t nr_sequence_left(const nr_sequence *s) {
     return s->n_ids - s->n_cached;
 }
 /* How many of them the next call should read when it has room for rows_max: chunks of nearly equal
- * size, so that the last one is not a remainder that wastes its weights' trip through the memory.
- * */
+ * size, so that the last one is not a remainder that wastes its weights' trip through the memory. */
 int32_t nr_sequence_chunk(const nr_sequence *s, int32_t rows_max);
 
 /* A sequence's part of a forward call. */
@@ -56,8 +58,7 @@ typedef struct nr_share {
     int32_t n_rows; /* 1 .. nr_sequence_chunk */
 } nr_share;
 /* One forward call over 1 .. NR_BATCH_MAX sequences of one model, each at most once; rows together
- * <= rows_max, sequences that are read to their end <= logits_rows. Those have logits afterwards.
- * */
+ * <= rows_max, sequences that are read to their end <= logits_rows. Those have logits afterwards. */
 void nr_sequences_read(const nr_share *shares, int n_shares, const nr_tap *tap);
 
 /* begin, then read to the end, alone. The rows before the last logits lie in front of them.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "decode_internal.h"
+#include "nr_alloc.h"
 #include "nr_limits.h"
 
 #define SNIFF_BYTES 64
@@ -150,18 +151,33 @@ nr_status nr_image_probe(const void *bytes, size_t n_bytes, const nr_decode_opti
     return NR_STATUS_OK;
 }
 
-nr_status nr_image_decode(const void *bytes, size_t n_bytes, const nr_decode_options *opts,
-                          nr_image *out, nr_error *err) {
+uint8_t *nr_decode_row(nr_decode_job *job, size_t bytes) {
+    if (job->image.room) return bytes <= job->image.room ? job->image.spare : NULL;
+    return nr_malloc(bytes);
+}
+
+void nr_decode_row_free(nr_decode_job *job, uint8_t *row) {
+    if (!job->image.room) nr_free(row);
+}
+
+nr_status nr_image_decode_into(const void *bytes, size_t n_bytes, const nr_decode_options *opts,
+                               nr_image *image, nr_error *err) {
     nr_decode_options options = opts ? *opts : nr_decode_options_default();
     nr_image_limits limits = effective_limits(&options.limits);
-    nr_decode_job job = {.bytes = bytes, .n_bytes = n_bytes, .limits = &limits};
+    nr_decode_job job = {
+        .bytes = bytes, .n_bytes = n_bytes, .limits = &limits, .image = *image};
     nr_status status = decode_job(&job, err);
     if (status == NR_STATUS_OK && options.apply_orientation)
         status = nr_image_orient(&job.image, job.info.orientation, err);
-    if (status != NR_STATUS_OK) {
-        nr_image_free(&job.image);
-        return status;
-    }
-    *out = job.image;
+    if (status != NR_STATUS_OK) nr_image_free(&job.image);
+    *image = job.image;
+    return status;
+}
+
+nr_status nr_image_decode(const void *bytes, size_t n_bytes, const nr_decode_options *opts,
+                          nr_image *out, nr_error *err) {
+    nr_image image = {0};
+    NR_TRY(nr_image_decode_into(bytes, n_bytes, opts, &image, err));
+    *out = image;
     return NR_STATUS_OK;
 }

@@ -70,4 +70,8 @@ nr_status nr_image_probe(const void *bytes, size_t n_bytes, const nr_decode_opti
 nr_status nr_image_decode(const void *bytes, size_t n_bytes, const nr_decode_options *opts,
                           nr_image *out, nr_error *err);
 
+/* The same into an image that has room (image.h); empty, and with its room, after a failure. */
+nr_status nr_image_decode_into(const void *bytes, size_t n_bytes, const nr_decode_options *opts,
+                               nr_image *image, nr_error *err);
+
 #endif

@@ -122,8 +122,8 @@ static nr_status read_pixels(gif_state *s, nr_error *err) {
     static const int32_t first[] = {0, 4, 2, 1}, step[] = {8, 8, 4, 2};
     const GifImageDesc *frame = &s->gif->Image;
     nr_image *image = &s->job->image;
-    NR_TRY(nr_image_create(s->job->limits, s->job->info.width, s->job->info.height, image, err));
-    s->line = nr_malloc((size_t)frame->Width);
+    NR_TRY(nr_image_prepare(s->job->limits, s->job->info.width, s->job->info.height, image, err));
+    s->line = nr_decode_row(s->job, (size_t)frame->Width);
     NR_FAIL_IF(!s->line, NO_MEMORY, "GIF: no memory for a line of %d pixels", frame->Width);
     fill_colours(s);
     if (frame->Width != image->width || frame->Height != image->height) fill_background(s);
@@ -152,6 +152,6 @@ nr_status nr_decode_gif(nr_decode_job *job, nr_error *err) {
     gif_state s = {.job = job, .transparent = -1};
     nr_status status = read_file(&s, err);
     if (s.gif) DGifCloseFile(s.gif, NULL);
-    nr_free(s.line);
+    nr_decode_row_free(job, s.line);
     return status;
 }

@@ -17,7 +17,7 @@ typedef struct nr_decode_job {
     const nr_image_limits *limits;
     bool header_only;
     nr_image_info info; /* out */
-    nr_image image;     /* out, owns */
+    nr_image image;     /* out, owns; in: with room where the caller reserved it */
 } nr_decode_job;
 
 /* Errors of all four: FORMAT, UNSUPPORTED, LIMIT, NO_MEMORY. */
@@ -25,6 +25,10 @@ nr_status nr_decode_jpeg(nr_decode_job *job, nr_error *err);
 nr_status nr_decode_png(nr_decode_job *job, nr_error *err);
 nr_status nr_decode_webp(nr_decode_job *job, nr_error *err);
 nr_status nr_decode_gif(nr_decode_job *job, nr_error *err);
+
+/* Memory for a row of a picture, from the room of a reserved one or the heap; NULL when refused. */
+uint8_t *nr_decode_row(nr_decode_job *job, size_t bytes);
+void nr_decode_row_free(nr_decode_job *job, uint8_t *row); /* accepts NULL */
 
 /* Note the size in job->info after checking it; what names the kind. */
 nr_status nr_decode_take_size(nr_decode_job *job, const char *what, uint64_t width, uint64_t height,

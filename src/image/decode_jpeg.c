@@ -28,9 +28,6 @@
 #include "nr_alloc.h"
 #include "nr_limits.h"
 
-#define COEFFICIENT_BYTES 8 /* a pixel: four full-size components of int16 */
-#define WORK_BYTES (64u << 20) /* markers, rows and tables beside the coefficients */
-
 typedef struct jpeg_state {
     struct jpeg_error_mgr errors; /* first: libjpeg hands back a pointer to it */
     struct jpeg_progress_mgr progress;
@@ -118,7 +115,7 @@ static nr_status read_header(jpeg_state *s, nr_error *err) {
     jpeg_create_decompress(jpeg);
     jpeg->progress = &s->progress;
     jpeg->mem->max_memory_to_use =
-        (long)(s->job->limits->pixels_max * COEFFICIENT_BYTES + WORK_BYTES);
+        (long)(s->job->limits->pixels_max * NR_JPEG_COEFFICIENT_BYTES + NR_JPEG_WORK_BYTES);
     jpeg_mem_src(jpeg, s->job->bytes, (unsigned long)s->job->n_bytes);
     jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(jpeg, TRUE);
@@ -149,14 +146,14 @@ static nr_status read_pixels(jpeg_state *s, nr_error *err) {
     s->scans_max = (int)NR_MIN(scans_max, (uint64_t)s->job->limits->jpeg_scans_max);
     jpeg->out_color_space = four ? JCS_CMYK : JCS_RGB;
     if (four) {
-        s->cmyk = nr_malloc((size_t)width * 4);
+        s->cmyk = nr_decode_row(s->job, (size_t)width * 4);
         NR_FAIL_IF(!s->cmyk, NO_MEMORY, "JPEG: no memory for a row of %d pixels", width);
     }
     jpeg_start_decompress(jpeg);
     NR_FAIL_IF(jpeg->output_width != (JDIMENSION)width || jpeg->output_height != (JDIMENSION)height,
                INTERNAL, "JPEG: output %ux%u, expected %dx%d", jpeg->output_width,
                jpeg->output_height, width, height);
-    NR_TRY(nr_image_create(s->job->limits, width, height, image, err));
+    NR_TRY(nr_image_prepare(s->job->limits, width, height, image, err));
     for (int32_t y = 0; y < height; y++) {
         uint8_t *rgb = image->rgb + (size_t)y * (size_t)width * 3;
         JSAMPROW row = four ? s->cmyk : rgb;
@@ -184,6 +181,6 @@ nr_status nr_decode_jpeg(nr_decode_job *job, nr_error *err) {
     s.progress.progress_monitor = on_progress;
     nr_status status = read_file(&s, err);
     jpeg_destroy_decompress(&s.jpeg);
-    nr_free(s.cmyk);
+    nr_decode_row_free(job, s.cmyk);
     return status;
 }

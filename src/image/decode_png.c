@@ -50,7 +50,7 @@ static void on_warning(png_structp png, png_const_charp message) {
 
 static png_voidp on_malloc(png_structp png, png_alloc_size_t bytes) {
     png_state *s = png_get_mem_ptr(png);
-    void *block = nr_malloc(bytes);
+    void *block = nr_malloc_for_library(bytes);
     if (!block) s->no_memory = true;
     return block;
 }
@@ -159,7 +159,7 @@ static nr_status read_pixels(png_state *s, nr_error *err) {
     size_t expected = palette ? row_bytes / 3 : grey16 ? row_bytes / 3 * 2 : row_bytes;
     NR_FAIL_IF(png_get_rowbytes(s->png, s->info) != expected, INTERNAL,
                "PNG: rows of %zu bytes, expected %zu", png_get_rowbytes(s->png, s->info), expected);
-    NR_TRY(nr_image_create(s->job->limits, s->job->info.width, s->job->info.height, image, err));
+    NR_TRY(nr_image_prepare(s->job->limits, s->job->info.width, s->job->info.height, image, err));
     for (int pass = 0; pass < n_passes; pass++)
         for (int32_t y = 0; y < image->height; y++)
             png_read_row(s->png, image->rgb + (size_t)y * row_bytes, NULL);

@@ -45,7 +45,7 @@ static void take_orientation(nr_decode_job *job, const WebPDemuxer *demux) {
 /* Would four bytes a pixel and the tables be there? */
 static nr_status check_memory(const WebPIterator *frame, nr_error *err) {
     size_t bytes = (size_t)frame->width * (size_t)frame->height * 4 + WORK_BYTES;
-    void *block = nr_malloc(bytes);
+    void *block = nr_malloc_for_library(bytes);
     NR_FAIL_IF(!block, NO_MEMORY, "WebP: no memory for %zu bytes of a %dx%d frame", bytes,
                frame->width, frame->height);
     nr_free(block);
@@ -62,7 +62,7 @@ static nr_status decode_frame(nr_decode_job *job, const WebPIterator *frame, nr_
                frame->height, frame->x_offset, frame->y_offset, width, height);
     WebPDecoderConfig config;
     NR_FAIL_IF(!WebPInitDecoderConfig(&config), INTERNAL, "WebP: libwebp of another version");
-    NR_TRY(nr_image_create(job->limits, width, height, image, err));
+    NR_TRY(nr_image_prepare(job->limits, width, height, image, err));
     NR_TRY(check_memory(frame, err));
     size_t row_bytes = (size_t)width * 3;
     size_t first = (size_t)frame->y_offset * row_bytes + (size_t)frame->x_offset * 3;

@@ -7,6 +7,9 @@
 #include "nr_alloc.h"
 #include "nr_limits.h"
 
+/* The beginning of a reserved picture's spare room, where decoders put rows, keeps its pages. */
+#define ROWS_ROOM ((size_t)4 * NR_IMAGE_SIDE_MAX)
+
 nr_image_limits nr_image_limits_default(void) {
     return (nr_image_limits){.bytes_max = NR_IMAGE_BYTES_MAX,
                              .pixels_max = NR_IMAGE_PIXELS_MAX,
@@ -34,21 +37,48 @@ nr_status nr_image_check_size(const nr_image_limits *limits, const char *what, u
     return NR_STATUS_OK;
 }
 
-nr_status nr_image_create(const nr_image_limits *limits, int32_t width, int32_t height,
-                          nr_image *out, nr_error *err) {
+/* JPEG is the dearest: the picture, and where its scans are progressive the coefficients of up to
+ * four components. WebP takes four bytes a pixel beside the picture, turning one upright three. */
+uint64_t nr_image_decode_bytes_max(uint64_t pixels_max) {
+    return pixels_max * (3 + NR_JPEG_COEFFICIENT_BYTES) + NR_JPEG_WORK_BYTES;
+}
+
+static nr_status check_create(const nr_image_limits *limits, int32_t width, int32_t height,
+                              size_t *bytes, nr_error *err) {
     nr_image_limits defaults = nr_image_limits_default();
+    size_t pixels;
     NR_FAIL_IF(width < 0 || height < 0, FORMAT, "image: %dx%d pixels, expected at least 1x1", width,
                height);
     NR_TRY(nr_image_check_size(limits ? limits : &defaults, "image", (uint64_t)width,
                                (uint64_t)height, err));
-    size_t pixels, bytes;
     NR_FAIL_IF(!nr_mul_size((size_t)width, (size_t)height, &pixels) ||
-                   !nr_mul_size(pixels, 3, &bytes),
+                   !nr_mul_size(pixels, 3, bytes),
                LIMIT, "image: %dx%d pixels wrap", width, height);
-    uint8_t *rgb = nr_calloc(pixels, 3);
+    return NR_STATUS_OK;
+}
+
+nr_status nr_image_create(const nr_image_limits *limits, int32_t width, int32_t height,
+                          nr_image *out, nr_error *err) {
+    size_t bytes;
+    NR_TRY(check_create(limits, width, height, &bytes, err));
+    uint8_t *rgb = nr_calloc(bytes, 1);
     NR_FAIL_IF(!rgb, NO_MEMORY, "image: no memory for %dx%d pixels, %zu bytes", width, height,
                bytes);
     *out = (nr_image){.rgb = rgb, .width = width, .height = height};
+    return NR_STATUS_OK;
+}
+
+nr_status nr_image_prepare(const nr_image_limits *limits, int32_t width, int32_t height,
+                           nr_image *image, nr_error *err) {
+    size_t bytes;
+    if (!image->room) return nr_image_create(limits, width, height, image, err);
+    NR_TRY(check_create(limits, width, height, &bytes, err));
+    NR_FAIL_IF(bytes > image->room, LIMIT, "image: %dx%d is %zu bytes, there is room for %zu",
+               width, height, bytes, image->room);
+    memset(image->rgb, 0, bytes);
+    image->width = width;
+    image->height = height;
+    image->damaged = false;
     return NR_STATUS_OK;
 }
 
@@ -71,6 +101,11 @@ nr_status nr_image_from_rgb(const uint8_t *rgb, int32_t width, int32_t height, s
 
 void nr_image_free(nr_image *image) {
     if (!image) return;
+    if (image->room) {
+        image->width = image->height = 0;
+        image->damaged = false;
+        return;
+    }
     nr_free(image->rgb);
     *image = (nr_image){0};
 }
@@ -102,7 +137,7 @@ static void turn_half(nr_image *image) {
  * that both sides stay in cache. */
 static nr_status transpose(nr_image *image, bool mirror_row, bool mirror_column, nr_error *err) {
     size_t w = (size_t)image->height, h = (size_t)image->width; /* of the result */
-    uint8_t *rgb = nr_malloc(w * h * 3);
+    uint8_t *rgb = image->room ? image->spare : nr_malloc(w * h * 3);
     NR_FAIL_IF(!rgb, NO_MEMORY, "image: no memory to turn %dx%d pixels, %zu bytes", image->width,
                image->height, w * h * 3);
     const size_t tile = 32;
@@ -114,8 +149,13 @@ static nr_status transpose(nr_image *image, bool mirror_row, bool mirror_column,
                     size_t column = mirror_column ? h - 1 - y : y;
                     memcpy(rgb + (y * w + x) * 3, image->rgb + (row * h + column) * 3, 3);
                 }
-    nr_free(image->rgb);
-    image->rgb = rgb;
+    if (image->room) { /* one block at a time is what is planned: the other's pages go back */
+        memcpy(image->rgb, rgb, w * h * 3);
+        if (image->room > ROWS_ROOM) nr_drop_pages(rgb + ROWS_ROOM, image->room - ROWS_ROOM);
+    } else {
+        nr_free(image->rgb);
+        image->rgb = rgb;
+    }
     image->width = (int32_t)w;
     image->height = (int32_t)h;
     return NR_STATUS_OK;

@@ -9,14 +9,22 @@ float nr_attention_scale(int32_t head_dim) {
     return (float)(1.0 / sqrt((double)head_dim));
 }
 
+nr_dtype nr_kv_dtype(const nr_model_options *options) {
+    if (options->kv_int8) return NR_DTYPE_I8;
+    return options->precision == NR_DTYPE_F32 ? NR_DTYPE_F32 : NR_DTYPE_F16;
+}
+
 nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
                   int32_t n_keys) {
-    size_t cap = nr_round_up((size_t)n_keys, NR_KV_BLOCK), heads = (size_t)n_kv_heads;
+    size_t cap = nr_round_up((size_t)n_keys, NR_KV_BLOCK), rows = (size_t)n_kv_heads * cap;
     size_t v_dim = nr_round_up((size_t)head_dim, NR_KV_BLOCK), cell = nr_dtype_bytes(dtype);
     nr_kv kv = {
         .dtype = dtype, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .cap = (int32_t)cap};
-    kv.k = nr_arena_take(a, heads * cap * (size_t)head_dim, cell);
-    kv.v = nr_arena_take(a, heads * cap * v_dim, cell);
+    kv.k = nr_arena_take(a, rows * (size_t)head_dim, cell);
+    kv.v = nr_arena_take(a, rows * v_dim, cell);
+    if (dtype != NR_DTYPE_I8) return kv;
+    kv.k_scale = nr_arena_take(a, rows, sizeof(float));
+    kv.v_scale = nr_arena_take(a, rows, sizeof(float));
     return kv;
 }
 

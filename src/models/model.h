@@ -35,6 +35,7 @@ typedef struct nr_model_options {
     int32_t context_default; /* that default, at most what the checkpoint allows */
     int32_t rows_max;    /* rows of one forward call (prefill chunk); 0: default */
     bool all_layers;     /* load layers that only a trace looks at */
+    bool kv_int8;        /* KV cache in INT8 */
 } nr_model_options;
 
 typedef struct nr_model_info {
@@ -104,6 +105,12 @@ nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_
 typedef void (*nr_carve_fn)(nr_model *model, nr_arena *a);
 /* Scratch of parts that never run at the same time: one block, as large as the largest needs. */
 void nr_carve_overlaid(nr_model *model, nr_arena *a, nr_carve_fn first, nr_carve_fn second);
+
+/* How a decoder holds keys and values: INT8 where asked for, else f32 or f16 with the precision. */
+nr_dtype nr_kv_dtype(const nr_model_options *options);
+/* Keys and values of n_keys positions (rounded up to NR_KV_BLOCK) from an arena of the device. */
+nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
+                  int32_t n_keys);
 
 static inline bool nr_tap_on(const nr_tap *tap) {
     return tap && tap->fn;

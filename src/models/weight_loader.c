@@ -8,6 +8,7 @@
  */
 #include "weight_loader.h"
 
+#include "memory_parts.h"
 #include "outliers.h"
 #include "weight_rows.h"
 
@@ -55,12 +56,16 @@ static void measure(nr_loader *l) {
     l->n_in_max = NR_MIN(l->n_in_max, NR_REDUCTION_MAX); /* wider ones are refused by their shape */
 }
 
+uint64_t nr_loader_bytes_of(int64_t n_in_max, int64_t n_out_max, int n_threads) {
+    uint64_t rows = (uint64_t)n_threads * NR_LOAD_ROWS;
+    return rows * (uint64_t)n_in_max * (sizeof(float) + 1) +
+           (uint64_t)n_out_max * (NR_OUTLIER_COLUMNS + 1) * sizeof(float);
+}
+
 uint64_t nr_loader_bytes(const nr_weights *weights, int n_threads) {
     nr_loader l = {.weights = weights};
     measure(&l);
-    uint64_t rows = (uint64_t)n_threads * NR_LOAD_ROWS;
-    return rows * (uint64_t)l.n_in_max * (sizeof(float) + 1) +
-           (uint64_t)l.n_out_max * (NR_OUTLIER_COLUMNS + 1) * sizeof(float);
+    return nr_loader_bytes_of(l.n_in_max, l.n_out_max, n_threads);
 }
 
 nr_status nr_loader_open(nr_loader *l, nr_load_mode mode, const nr_weights *weights,
@@ -187,6 +192,15 @@ nr_status nr_load_rows(nr_loader *l, const char *name, const int64_t *dims, int6
     return load_plain(l, name, 2, dims, &rows, err);
 }
 
+/* Next block, booked as what it is. */
+static void *take(nr_arena *a, nr_kind kind, size_t count, size_t item_bytes) {
+    uint8_t before = a->col;
+    a->col = (uint8_t)kind;
+    void *block = nr_arena_take(a, count, item_bytes);
+    a->col = before;
+    return block;
+}
+
 void nr_linear_carve(nr_linear *w, nr_arena *a, nr_dtype dtype, int32_t n_out, int32_t n_in,
                      bool has_bias, bool gamma_fed) {
     size_t rows = nr_round_up((size_t)n_out, NR_LINEAR_ROWS_STEP);
@@ -194,17 +208,17 @@ void nr_linear_carve(nr_linear *w, nr_arena *a, nr_dtype dtype, int32_t n_out, i
     if (dtype == NR_DTYPE_I8) {
         if (gamma_fed) w->n_outliers = nr_outlier_count(n_in);
         size_t n_outliers = (size_t)w->n_outliers;
-        w->weights = nr_arena_take(a, rows, nr_round_up((size_t)n_in, 4));
-        w->scale = nr_arena_take(a, rows, sizeof(float));
-        w->row_sum = nr_arena_take(a, rows, sizeof(int32_t));
+        w->weights = take(a, NR_KIND_MATRIX, rows, nr_round_up((size_t)n_in, 4));
+        w->scale = take(a, NR_KIND_SCALES, rows, sizeof(float));
+        w->row_sum = take(a, NR_KIND_SCALES, rows, sizeof(int32_t));
         if (n_outliers) {
-            w->outlier_columns = nr_arena_take(a, n_outliers, sizeof(int32_t));
-            w->outlier_weights = nr_arena_take(a, n_outliers * rows, sizeof(float));
+            w->outlier_columns = take(a, NR_KIND_OUTLIERS, n_outliers, sizeof(int32_t));
+            w->outlier_weights = take(a, NR_KIND_OUTLIERS, n_outliers * rows, sizeof(float));
         }
     } else {
-        w->weights = nr_arena_take(a, rows * (size_t)n_in, sizeof(float));
+        w->weights = take(a, NR_KIND_MATRIX, rows * (size_t)n_in, sizeof(float));
     }
-    if (has_bias) w->bias = nr_arena_take(a, rows, sizeof(float));
+    if (has_bias) w->bias = take(a, NR_KIND_SCALES, rows, sizeof(float));
 }
 
 /* "NAMEsuffix" of a declared tensor. */

@@ -56,6 +56,8 @@ nr_status nr_loader_open(nr_loader *l, nr_load_mode mode, const nr_weights *weig
                          nr_error *err);
 /* Staging that nr_loader_open will allocate. */
 uint64_t nr_loader_bytes(const nr_weights *weights, int n_threads);
+/* The same from shapes: the widest matrix's columns, and three times the tallest's rows. */
+uint64_t nr_loader_bytes_of(int64_t n_in_max, int64_t n_out_max, int n_threads);
 void nr_loader_close(nr_loader *l); /* accepts a zeroed one */
 
 /* f32 vector (or small matrix) of exactly n elements into device memory; host_copy [n] or NULL.

@@ -84,6 +84,7 @@ nr_status nr_encoder_create(const nr_tokenizer *tok, size_t text_bytes_max, nr_e
     NR_FAIL_IF(bytes == 0, LIMIT, "encoder for %zu bytes", text_bytes_max);
     layout l = {.base = nr_malloc(bytes)};
     NR_FAIL_IF(!l.base, NO_MEMORY, "encoder of %zu bytes", bytes);
+    memset(l.base, 0, bytes); /* its pages are taken now, not by the first long prompt */
     nr_encoder *e = take(&l, 1, sizeof *e);
     *e = (nr_encoder){.tok = tok, .text_cap = text_bytes_max, .forbidden_id = -1};
     carve(&l, e);

@@ -166,7 +166,8 @@ typedef enum nr_model_kind { NR_MODEL_BPE, NR_MODEL_WORDPIECE } nr_model_kind;
 
 struct nr_tokenizer {
     nr_tok_tables tables;
-    uint8_t *added_bytes; /* owns */
+    uint8_t *added_bytes; /* owns [added_cap] */
+    size_t added_cap;
     nr_added_set raw, normalized; /* looked for before, after normalisation */
 
     nr_norm_step norm[NR_TOK_STAGES_MAX];

@@ -205,6 +205,7 @@ static nr_status load_added(nr_tokenizer *tok, const json_t *added, nr_error *er
         room += NR_TOK_STAGES_MAX * NR_TOK_AFFIX_MAX; /* what Prepend steps add */
     }
     tok->added_bytes = nr_malloc(room);
+    tok->added_cap = room;
     tok->raw.items = nr_malloc(n * sizeof(nr_added));
     tok->normalized.items = nr_malloc(n * sizeof(nr_added));
     NR_FAIL_IF(!tok->added_bytes || !tok->raw.items || !tok->normalized.items, NO_MEMORY,

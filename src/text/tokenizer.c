@@ -5,6 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+size_t nr_tokenizer_bytes(const nr_tokenizer *tok) {
+    const nr_tok_tables *t = &tok->tables;
+    size_t bytes = sizeof *tok + t->bytes_cap + (size_t)t->n_ids * sizeof *t->pieces +
+                   ((size_t)t->slot_mask + 1) * sizeof *t->slots;
+    if (t->merges) bytes += ((size_t)t->merge_mask + 1) * sizeof *t->merges;
+    bytes += tok->added_cap + ((size_t)tok->raw.n + tok->normalized.n) * sizeof(nr_added);
+    for (uint32_t i = 0; i < tok->n_pretok; i++) {
+        size_t code_bytes = 0;
+        if (tok->pretok[i].code)
+            (void)pcre2_pattern_info(tok->pretok[i].code, PCRE2_INFO_SIZE, &code_bytes);
+        bytes += code_bytes;
+    }
+    return bytes;
+}
+
 int32_t nr_tokenizer_vocab_size(const nr_tokenizer *tok) {
     return tok->tables.n_ids;
 }

@@ -64,6 +64,9 @@ nr_status nr_tokenizer_create(const json_t *root, nr_tokenizer **out, nr_error *
 nr_status nr_tokenizer_open(const char *path, nr_tokenizer **out, nr_error *err);
 void nr_tokenizer_free(nr_tokenizer *tok); /* accepts NULL; no encoder of it may live */
 
+/* Bytes of heap that it holds: the same for the same file. */
+size_t nr_tokenizer_bytes(const nr_tokenizer *tok);
+
 /* One more than the largest id, added tokens included. */
 int32_t nr_tokenizer_vocab_size(const nr_tokenizer *tok);
 /* Id of an entry spelled as in the file ("<image>", "\u2581the", "\u0120the"); -1 when absent. */

@@ -6,7 +6,7 @@
 #include "engine_fixture.h"
 
 #include "nr_alloc.h"
-#include "safetensors.h"
+#include "spoil.h"
 
 static void make(char dir[4096], const char *name, const char *options) {
     fixture_make_checkpoint("tiny", fixture_path(dir, "%s/%s", temp, name), options);
@@ -34,23 +34,6 @@ static void refused(const char *dir, const nr_engine_options *o, nr_status statu
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* Replace `from` by `to` (same length or not) in DIR/name. */
-static void edit(const char *dir, const char *name, const char *from, const char *to) {
-    char path[4096];
-    size_t n;
-    char *text = fixture_read_file(fixture_path(path, "%s/%s", dir, name), &n);
-    char *at = strstr(text, from);
-    if (!at) fail_msg("%s has no %s", path, from);
-    size_t head = (size_t)(at - text), tail = n - head - strlen(from);
-    char *edited = malloc(n + strlen(to) + 1);
-    memcpy(edited, text, head);
-    memcpy(edited + head, to, strlen(to));
-    memcpy(edited + head + strlen(to), at + strlen(from), tail);
-    fixture_write_file(path, edited, head + strlen(to) + tail);
-    free(edited);
-    free(text);
-}
-
 static void test_missing(void **state) {
     char dir[4096], path[4096];
     (void)state;
@@ -66,7 +49,6 @@ static void test_missing(void **state) {
 
 static void test_shards(void **state) {
     char dir[4096], path[4096];
-    struct stat st;
     (void)state;
     make(dir, "shard-missing", "--shard-bytes 300000");
     unlink(fixture_path(path, "%s/model-00002-of-00003.safetensors", dir));
@@ -74,9 +56,8 @@ static void test_shards(void **state) {
         fail_msg("the checkpoint was expected in three shards");
     refused(dir, NULL, NR_STATUS_NOT_FOUND, WORDS("model-00002-of-00003.safetensors"));
     make(dir, "shard-short", "--shard-bytes 300000");
+    spoil_cut(dir, "model-00002-of-00003.safetensors", 100);
     fixture_path(path, "%s/model-00002-of-00003.safetensors", dir);
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(truncate(path, st.st_size - 100), 0);
     refused(dir, NULL, NR_STATUS_FORMAT, WORDS(path, "100 bytes short"));
 }
 
@@ -84,16 +65,16 @@ static void test_configuration(void **state) {
     char dir[4096];
     (void)state;
     make(dir, "unknown", "");
-    edit(dir, "config.json", "\"model_type\": \"llava\"", "\"model_type\": \"pixtral\"");
+    spoil_edit(dir, "config.json", "\"model_type\": \"llava\"", "\"model_type\": \"pixtral\"");
     refused(dir, NULL, NR_STATUS_UNSUPPORTED, WORDS("pixtral", "llava", "config.json"));
     make(dir, "no-json", "");
-    edit(dir, "config.json", "{", "[");
+    spoil_edit(dir, "config.json", "{", "[");
     refused(dir, NULL, NR_STATUS_FORMAT, WORDS("config.json"));
     make(dir, "heads", "");
-    edit(dir, "config.json", "\"num_attention_heads\": ", "\"num_attention_heads\": 9");
+    spoil_edit(dir, "config.json", "\"num_attention_heads\": ", "\"num_attention_heads\": 9");
     refused(dir, NULL, NR_STATUS_SHAPE, WORDS("attention heads"));
     make(dir, "crop", "");
-    edit(dir, "preprocessor_config.json", "\"height\": 56", "\"height\": 10");
+    spoil_edit(dir, "preprocessor_config.json", "\"height\": 56", "\"height\": 10");
     refused(dir, NULL, NR_STATUS_SHAPE, WORDS("preprocessor_config.json: crop_size is 56 x 10"));
 }
 
@@ -102,28 +83,8 @@ static void test_wrong_shape(void **state) {
     char dir[4096];
     (void)state;
     make(dir, "shape", "");
-    edit(dir, "config.json", "\"intermediate_size\": 1", "\"intermediate_size\": 2");
+    spoil_edit(dir, "config.json", "\"intermediate_size\": 1", "\"intermediate_size\": 2");
     refused(dir, NULL, NR_STATUS_SHAPE, WORDS("tensor", "shape [", "expected ["));
-}
-
-/* Poison one f16 value of a tensor. */
-static void poison(const char *dir, const char *tensor, uint16_t bits) {
-    char path[4096];
-    nr_file f;
-    nr_safetensors table;
-    fixture_path(path, "%s/model.safetensors", dir);
-    MUST(nr_file_open(path, &f, err));
-    MUST(nr_safetensors_read(&f, &table, err));
-    const nr_safetensor *t = nr_safetensors_find(&table, tensor);
-    assert_non_null(t);
-    assert_int_equal(t->dtype, NR_DTYPE_F16);
-    long at = (long)t->offset + (long)(t->n_elements / 2) * 2;
-    nr_safetensors_reset(&table);
-    nr_file_close(&f);
-    FILE *out = fopen(path, "r+b");
-    assert_int_equal(fseek(out, at, SEEK_SET), 0);
-    assert_int_equal(fwrite(&bits, sizeof bits, 1, out), 1);
-    assert_int_equal(fclose(out), 0);
 }
 
 static void test_not_finite(void **state) {
@@ -137,7 +98,7 @@ static void test_not_finite(void **state) {
     for (size_t i = 0; i < NR_COUNT(tensors); i++) {
         snprintf(name, sizeof name, "nan-%zu", i);
         make(dir, name, "");
-        poison(dir, tensors[i], i % 2 ? 0x7c00 : 0x7e00); /* infinity, NaN */
+        spoil_value(dir, tensors[i], i % 2 ? 0x7c00 : 0x7e00); /* infinity, NaN */
         nr_engine_options o = nr_engine_options_default();
         for (int p = 0; p < 2; p++) {
             o.precision = p ? NR_PRECISION_F32 : NR_PRECISION_INT8;
@@ -179,13 +140,13 @@ static void test_blip2_configuration(void **state) {
     make_blip2(dir, "blip2-config");
     char *config = fixture_read_file(fixture_path(path, "%s/config.json", dir), &n);
     for (size_t i = 0; i < NR_COUNT(cases); i++) {
-        edit(dir, "config.json", cases[i].from, cases[i].to);
+        spoil_edit(dir, "config.json", cases[i].from, cases[i].to);
         refused(dir, NULL, cases[i].status,
                 WORDS(cases[i].words[0], cases[i].words[1], cases[i].words[2]));
         fixture_write_file(path, config, n);
     }
     free(config);
-    edit(dir, "preprocessor_config.json", "\"height\": 56", "\"height\": 60");
+    spoil_edit(dir, "preprocessor_config.json", "\"height\": 56", "\"height\": 60");
     refused(dir, NULL, NR_STATUS_SHAPE, WORDS("preprocessor_config.json", "56 x 60", "56 x 56"));
 }
 
@@ -199,7 +160,7 @@ static void test_blip2_not_finite(void **state) {
     for (size_t i = 0; i < NR_COUNT(tensors); i++) {
         snprintf(name, sizeof name, "blip2-nan-%zu", i);
         make_blip2(dir, name);
-        poison(dir, tensors[i], i % 2 ? 0x7c00 : 0x7e00);
+        spoil_value(dir, tensors[i], i % 2 ? 0x7c00 : 0x7e00);
         refused(dir, NULL, NR_STATUS_NOT_FINITE, WORDS(tensors[i], name));
     }
 }

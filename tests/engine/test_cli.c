@@ -388,8 +388,128 @@ static void test_tokenize(void **state) {
     drop(&bare);
 }
 
+/* The reply of one command as JSON; *code and the error text are checked by the caller. */
+static json_t *reply_of(const char *args, int code, const char *in_stderr) {
+    output o = run(args, NULL);
+    if (o.code != code || !strstr(o.err, in_stderr)) fail_msg("%s: %d, %s", args, o.code, o.err);
+    json_t *reply = json_loads(o.out, 0, NULL);
+    if (!reply) fail_msg("%s: no JSON: %s", args, o.out);
+    drop(&o);
+    return reply;
+}
+
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* A fallback answers and every reply says so; none answers and the refusal says why. */
+static void test_ladder(void **state) {
+    char args[4096];
+    (void)state;
+    snprintf(args, sizeof args,
+             "read --model /no/A --fallback {m} --json --ignore-stop --max-tokens 4 --prompt x %s",
+             picture);
+    json_t *reply = reply_of(args, 0, "answers: A: missing");
+    assert_string_equal(text_of(reply, "model"), "tiny");
+    assert_true(json_is_true(json_object_get(reply, "degraded")));
+    assert_non_null(strstr(text_of(reply, "reason"), "A: missing"));
+    const json_t *memory = json_object_get(reply, "memory");
+    assert_int_equal(json_integer_value(json_object_get(memory, "request_allocations")), 0);
+    json_decref(reply);
+    snprintf(args, sizeof args,
+             "read --model {m} --json --ignore-stop --max-tokens 4 --prompt x %s", picture);
+    reply = reply_of(args, 0, "");
+    assert_true(json_is_false(json_object_get(reply, "degraded")));
+    assert_non_null(strstr(text_of(reply, "reason"), "first choice"));
+    json_decref(reply);
+    snprintf(args, sizeof args,
+             "read --model /no/A --fallback {m} --max-ram 1MB --json --prompt x %s", picture);
+    reply = reply_of(args, 3, "no model: A: missing");
+    assert_non_null(strstr(text_of(reply, "reason"), "does_not_fit"));
+    assert_int_equal(json_array_size(json_object_get(reply, "rungs")), 2);
+    assert_string_equal(text_of(json_object_get(reply, "error"), "code"), "CEILING");
+    json_decref(reply);
+    snprintf(args, sizeof args, "read --model {m} --max-ram 1MB --prompt x %s", picture);
+    expect(args, 3, "bytes short");
+    snprintf(args, sizeof args, "read --model {m} --max-vram 8GB --prompt x %s", picture);
+    expect(args, 3, "VRAM");
+    snprintf(args, sizeof args, "read --model {m} --max-ram lots --prompt x %s", picture);
+    expect(args, 2, "--max-ram");
+    snprintf(args, sizeof args, "read --model {m} --max-pixels 100 --prompt x %s", picture);
+    expect(args, 1, "100");
+}
+
+/* The command line goes before the file. */
+static void test_config(void **state) {
+    char path[4096], args[4096];
+    static const char text[] = "{\"rungs\": [{\"model\": \"nowhere\"}, {\"model\": \"tiny\"}],"
+                               " \"max_ram\": \"1MB\"}";
+    (void)state;
+    fixture_write_file(fixture_path(path, "%s/newsreader.json", temp), text, sizeof text - 1);
+    snprintf(args, sizeof args, "read --config {t}/newsreader.json --prompt x %s", picture);
+    expect(args, 3, "does_not_fit");
+    snprintf(args, sizeof args,
+             "read --config {t}/newsreader.json --max-ram 2GB --max-tokens 2 --prompt x %s",
+             picture);
+    expect(args, 0, "nowhere: missing");
+    snprintf(args, sizeof args, "read --config {t}/newsreader.json --model {m} --prompt x %s",
+             picture);
+    expect(args, 2, "--config");
+    snprintf(args, sizeof args, "read --config {t}/none.json --prompt x %s", picture);
+    expect(args, 2, "none.json");
+}
+
+static void test_self_test(void **state) {
+    (void)state;
+    json_t *reply = reply_of("test --model {m} --json", 0, "");
+    assert_true(json_is_true(json_object_get(reply, "passed")));
+    assert_true(strlen(text_of(reply, "preview")) > 0);
+    assert_true(json_integer_value(json_object_get(reply, "planned_resident_bytes")) > 100000);
+    assert_true(json_integer_value(json_object_get(reply, "resident_bytes")) > 100000);
+    assert_true(json_number_value(json_object_get(json_object_get(reply, "ms"), "vision")) > 0);
+    json_decref(reply);
+    output o = run("test --model {m} --fallback /no/B", NULL);
+    assert_int_equal(o.code, 1);
+    assert_non_null(strstr(o.out, "PASS"));
+    assert_non_null(strstr(o.out, "loaded    no: /no/B: no such folder"));
+    assert_non_null(strstr(o.out, "1 of 2 passed"));
+    drop(&o);
+}
+
+static void test_plan(void **state) {
+    (void)state;
+    output o = run("plan --model llava-1.5-7b --kv f16 --gpu 24GB "
+                   "--also scout=8GB,others=8GB,buffer=4.5GB",
+                   NULL);
+    assert_int_equal(o.code, 1);
+    assert_non_null(strstr(o.out, "| scout"));
+    assert_non_null(strstr(o.out, "| newsreader"));
+    assert_non_null(strstr(o.out, "does not fit"));
+    assert_non_null(strstr(o.out, "--kv int8"));
+    assert_non_null(strstr(o.out, "--model blip2-opt-2.7b"));
+    drop(&o);
+    o = run("plan --model blip2-opt-2.7b --gpu 24GB --also scout=8GB,others=8GB", NULL);
+    assert_int_equal(o.code, 0);
+    assert_non_null(strstr(o.out, "| free"));
+    assert_non_null(strstr(o.out, "it fits"));
+    drop(&o);
+    expect("plan --model {m} --gpu plenty", 2, "--gpu");
+    expect("plan --model {m} --gpu 8GB --also scout", 2, "NAME=BYTES");
+    json_t *plan = reply_of("plan --model llama-3-8b --max-ram 8GB --json", 1, "");
+    assert_true(json_is_false(json_object_get(plan, "fits")));
+    assert_true(json_array_size(json_object_get(plan, "parts")) > 5);
+    assert_true(json_array_size(json_object_get(plan, "remedies")) > 0);
+    assert_int_equal(json_integer_value(json_object_get(plan, "ceiling_bytes")), 8000000000);
+    json_decref(plan);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage),
+                                       cmocka_unit_test(test_ladder),
+                                       cmocka_unit_test(test_config),
+                                       cmocka_unit_test(test_self_test),
+                                       cmocka_unit_test(test_plan),
                                        cmocka_unit_test(test_strays),
                                        cmocka_unit_test(test_output_lost),
                                        cmocka_unit_test(test_terminal),

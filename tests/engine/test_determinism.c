@@ -34,6 +34,7 @@ typedef struct setup {
     const char *kernels;
     int n_threads, prefill_rows;
     nr_precision precision;
+    nr_kv_type kv;
 } setup;
 
 /* Everything an answer consists of. */
@@ -50,6 +51,7 @@ static nr_engine *open_engine(const setup *s) {
     o.n_threads = s->n_threads;
     o.prefill_rows = s->prefill_rows;
     o.precision = s->precision;
+    o.kv = s->kv;
     MUST(nr_engine_open(checkpoint, &o, &engine, err));
     return engine;
 }
@@ -101,11 +103,11 @@ static bool has_kernels(const char *name) {
     return has;
 }
 
-static void compare_all(nr_precision precision, float temperature) {
+static void compare_all(nr_precision precision, nr_kv_type kv, float temperature) {
     static const char *const kernels[] = {"scalar", "avx2", "avx512vnni", "neon"};
     static const int threads[] = {1, 2, 3, 7}, rows[] = {0, 1, 7, 64};
     answer first, other;
-    setup base = {.kernels = "scalar", .n_threads = 1, .precision = precision};
+    setup base = {.kernels = "scalar", .n_threads = 1, .precision = precision, .kv = kv};
     char what[128];
     int n_compared = 0;
     size_t step = checkpoint == blip2 ? 2 : 1; /* the kernels are the same */
@@ -113,7 +115,7 @@ static void compare_all(nr_precision precision, float temperature) {
     for (size_t k = 0; k < NR_COUNT(kernels); k++) {
         if (!has_kernels(kernels[k])) continue;
         for (size_t i = 0; i < NR_COUNT(threads); i += step) {
-            setup s = {kernels[k], threads[i], rows[(i + k) % NR_COUNT(rows)], precision};
+            setup s = {kernels[k], threads[i], rows[(i + k) % NR_COUNT(rows)], precision, kv};
             snprintf(what, sizeof what, "%s, %d threads, %d rows", s.kernels, s.n_threads,
                      s.prefill_rows);
             run(&s, temperature, &other);
@@ -128,17 +130,22 @@ static void compare_all(nr_precision precision, float temperature) {
 
 static void test_int8_greedy(void **state) {
     (void)state;
-    compare_all(NR_PRECISION_INT8, 0);
+    compare_all(NR_PRECISION_INT8, NR_KV_F16, 0);
 }
 
 static void test_int8_sampled(void **state) {
     (void)state;
-    compare_all(NR_PRECISION_INT8, 0.8f);
+    compare_all(NR_PRECISION_INT8, NR_KV_F16, 0.8f);
 }
 
 static void test_f32_greedy(void **state) {
     (void)state;
-    compare_all(NR_PRECISION_F32, 0);
+    compare_all(NR_PRECISION_F32, NR_KV_F16, 0);
+}
+
+static void test_int8_cache(void **state) {
+    (void)state;
+    compare_all(NR_PRECISION_INT8, NR_KV_INT8, 0);
 }
 
 /* A question after others equals the same question asked first; the picture's part is reused. */
@@ -211,9 +218,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup(test_int8_greedy, use_llava),
                                        cmocka_unit_test_setup(test_int8_sampled, use_llava),
                                        cmocka_unit_test_setup(test_f32_greedy, use_llava),
+                                       cmocka_unit_test_setup(test_int8_cache, use_llava),
                                        cmocka_unit_test_setup(test_cache_reuse, use_llava),
                                        cmocka_unit_test_setup(test_sessions_are_apart, use_llava),
                                        cmocka_unit_test_setup(test_int8_greedy, use_blip2),
+                                       cmocka_unit_test_setup(test_int8_cache, use_blip2),
                                        cmocka_unit_test_setup(test_cache_reuse, use_blip2),
                                        cmocka_unit_test_setup(test_sessions_are_apart, use_blip2)};
     return cmocka_run_group_tests(tests, make_checkpoints, fixture_remove_temp);

@@ -66,7 +66,7 @@ static json_t *read_page(const char *dir) {
                         CONTEXT " samples/harbour-courier.png",
                         dir);
     double peak = number(reply, "memory", "peak_bytes");
-    double planned = number(reply, "memory", "planned_bytes");
+    double planned = number(reply, "memory", "planned_resident_bytes");
     print_message("%s: load %.1f s, peak %.3f GB, planned %.3f GB\n", strrchr(dir, '/') + 1,
                   number(reply, "ms", "load") * 1e-3, peak * 1e-9, planned * 1e-9);
     assert_true(peak <= PEAK_BYTES_MAX);
@@ -98,7 +98,7 @@ static void test_warm_load(void **state) {
         skip();
     }
     for (int i = 0; i < 3; i++) {
-        json_t *reply = run("bench --json --tokens 1", quantized);
+        json_t *reply = run("bench --json --tokens 1 " CONTEXT, quantized);
         load_ms = fmin(load_ms, number(reply, NULL, "load_ms"));
         assert_true(number(reply, NULL, "load_peak_bytes") <= PEAK_BYTES_MAX);
         json_decref(reply);

@@ -74,10 +74,11 @@ static void run_trace(nr_engine *engine, const golden *g, const json_t *meta, co
     nr_picture_free(picture);
 }
 
-static nr_engine *open_engine(const char *model, nr_precision precision) {
+static nr_engine *open_engine(const char *model, nr_precision precision, nr_kv_type kv) {
     nr_engine *engine = NULL;
     nr_engine_options o = nr_engine_options_default();
     o.precision = precision;
+    o.kv = kv;
     o.all_layers = true;
     o.prefill_rows = 512;
     MUST(nr_engine_open(model, &o, &engine, err));
@@ -138,7 +139,7 @@ static void close_pair(pair *p) {
 
 static void check_f32(const golden *g) {
     char dir[4096];
-    nr_engine *engine = open_engine(g->model, NR_PRECISION_F32);
+    nr_engine *engine = open_engine(g->model, NR_PRECISION_F32, NR_KV_F16);
     fixture_temp_dir(dir);
     for (size_t i = 0; i < g->n_cases; i++) {
         pair p = open_pair(engine, g, g->cases[i], dir);
@@ -150,11 +151,11 @@ static void check_f32(const golden *g) {
     fixture_remove_tree(dir);
 }
 
-/* Cosine of INT8 logits with transformers' f32 ones, every case gated; returns the mean. */
-static double check_int8(const golden *g) {
+/* Cosine of logits with transformers' f32 ones, every case gated; returns the mean. */
+static double check_logits(const golden *g, nr_precision precision, nr_kv_type kv, double gate) {
     char dir[4096];
     double cosine_sum = 0;
-    nr_engine *engine = open_engine(g->model, NR_PRECISION_INT8);
+    nr_engine *engine = open_engine(g->model, precision, kv);
     fixture_temp_dir(dir);
     for (size_t i = 0; i < g->n_cases; i++) {
         pair p = open_pair(engine, g, g->cases[i], dir);
@@ -162,9 +163,11 @@ static double check_int8(const golden *g) {
         const nr_safetensor *want = nr_safetensors_find(&p.theirs.table, "logits");
         float *a = read_tensor(&p.ours, have), *b = read_tensor(&p.theirs, want);
         double cosine = fixture_cosine(a, b, want->n_elements);
-        print_message("int8 %-7s cosine %.5f relative error %.4f\n", g->cases[i], cosine,
+        print_message("%s, kv %s: %-7s cosine %.5f relative error %.4f\n",
+                      precision == NR_PRECISION_F32 ? "f32" : "int8",
+                      kv == NR_KV_INT8 ? "int8" : "f16", g->cases[i], cosine,
                       fixture_relative_error(a, b, want->n_elements));
-        if (!(cosine >= TOL_INT8_COSINE)) fail_msg("%s: cosine %.5f", g->cases[i], cosine);
+        if (!(cosine >= gate)) fail_msg("%s: cosine %.5f", g->cases[i], cosine);
         cosine_sum += cosine;
         free(a);
         free(b);
@@ -173,6 +176,10 @@ static double check_int8(const golden *g) {
     nr_engine_close(engine);
     fixture_remove_tree(dir);
     return cosine_sum / (double)g->n_cases;
+}
+
+static double check_int8(const golden *g) {
+    return check_logits(g, NR_PRECISION_INT8, NR_KV_F16, TOL_INT8_COSINE);
 }
 
 static golden shared_golden(const char *name) {
@@ -209,6 +216,20 @@ static void test_blip2_f32(void **state) {
 static void test_blip2_int8(void **state) {
     (void)state;
     check_shared_int8("blip2-tiny", BLOCKS32_COSINE_BLIP2_TINY);
+}
+
+/* Codes for keys and values alone, then on top of INT8 linears. */
+static void check_kv_int8(const char *name) {
+    golden g = shared_golden(name);
+    double alone = check_logits(&g, NR_PRECISION_F32, NR_KV_INT8, TOL_KV_INT8_COSINE);
+    double both = check_logits(&g, NR_PRECISION_INT8, NR_KV_INT8, TOL_INT8_COSINE);
+    print_message("%s, kv int8: mean cosine %.5f in f32, %.5f in int8\n", name, alone, both);
+}
+
+static void test_shared_kv_int8(void **state) {
+    (void)state;
+    check_kv_int8("llava-tiny");
+    check_kv_int8("blip2-tiny");
 }
 
 /* tests/tiny: made checkpoints, both precisions. */
@@ -259,6 +280,7 @@ int main(void) {
                                        cmocka_unit_test(test_blip2_bf16_shards),
                                        cmocka_unit_test(test_blip2_odd_shapes),
                                        cmocka_unit_test(test_blip2_f32),
-                                       cmocka_unit_test(test_blip2_int8)};
+                                       cmocka_unit_test(test_blip2_int8),
+                                       cmocka_unit_test(test_shared_kv_int8)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,11 +6,14 @@
  */
 #include "ops_check.h"
 
+#include "nr_limits.h"
+#include "quant.h"
+
 #include "../tolerances.h"
 
 typedef struct kv_case {
     nr_kv kv;
-    guarded k, v;
+    guarded k, v, k_scale, v_scale;
 } kv_case;
 
 static kv_case kv_make(nr_dtype dtype, int32_t heads, int32_t dim, int32_t cap) {
@@ -18,14 +21,22 @@ static kv_case kv_make(nr_dtype dtype, int32_t heads, int32_t dim, int32_t cap) 
     size_t item = nr_dtype_bytes(dtype), positions = (size_t)heads * (size_t)cap;
     c.k = guarded_alloc(positions * (size_t)dim * item);
     c.v = guarded_alloc(positions * nr_round_up((size_t)dim, 16) * item);
+    c.k_scale = guarded_alloc(positions * sizeof(float));
+    c.v_scale = guarded_alloc(positions * sizeof(float));
     c.kv.k = c.k.data;
     c.kv.v = c.v.data;
+    if (dtype == NR_DTYPE_I8) {
+        c.kv.k_scale = c.k_scale.data;
+        c.kv.v_scale = c.v_scale.data;
+    }
     return c;
 }
 
 static void kv_free(kv_case *c) {
     guarded_free(&c->k);
     guarded_free(&c->v);
+    guarded_free(&c->k_scale);
+    guarded_free(&c->v_scale);
 }
 
 typedef struct shape {
@@ -40,6 +51,8 @@ static void compare_attention(const shape *s, nr_dtype dtype) {
     guarded v = random_floats(s->keys * ldk, 1.0f, 102);
     guarded q = random_floats(s->m * ldq, 2.0f, 103), want = guarded_alloc(q.bytes);
     if (dtype == NR_DTYPE_F16) ((float *)v.data)[0] = 1e6f; /* clamped to 65504 */
+    if (dtype == NR_DTYPE_I8) /* a key of zeros has scale 1 */
+        memset(k.data, 0, (size_t)s->dim * sizeof(float));
     kv_case ref = kv_make(dtype, s->kv_heads, s->dim, cap);
     ops_ref.be->ops->kv_store(ops_ref.be, &ref.kv, 0, k.data, ldk, v.data, ldk, s->keys);
     nr_attention_args a = {.y = want.data, .q = q.data, .ldy = ldq, .ldq = ldq, .m = s->m,
@@ -58,6 +71,8 @@ static void compare_attention(const shape *s, nr_dtype dtype) {
                    nr_dtype_name(dtype));
         CHECK_SAME(c.v, ref.v, ops_tested[b].label, "values dim=%d %s", s->dim,
                    nr_dtype_name(dtype));
+        CHECK_SAME(c.k_scale, ref.k_scale, ops_tested[b].label, "key scales dim=%d", s->dim);
+        CHECK_SAME(c.v_scale, ref.v_scale, ops_tested[b].label, "value scales dim=%d", s->dim);
         guarded got = guarded_alloc(want.bytes);
         a.y = got.data;
         a.kv = &c.kv;
@@ -79,6 +94,7 @@ static void test_shapes(void) {
     static const int32_t head_dims[] = {1, 12, 16, 40, 64, 80, 88, 128};
     static const int32_t keys[] = {1, 2, 15, 16, 17, 33, 64, 65, 100};
     static const int32_t ms[] = {1, 2, 5, 6, 7, 13, 100};
+    static const nr_dtype types[] = {NR_DTYPE_F32, NR_DTYPE_F16, NR_DTYPE_I8};
     int turn = 0;
     for (size_t d = 0; d < NR_COUNT(head_dims); d++)
         for (size_t k = 0; k < NR_COUNT(keys); k++)
@@ -87,10 +103,10 @@ static void test_shapes(void) {
                 shape s = {.heads = 4, .kv_heads = turn % 3 == 0 ? 4 : turn % 3,
                            .dim = head_dims[d],
                            .keys = keys[k], .m = m, .causal = f & 1};
-                compare_attention(&s, f & 2 ? NR_DTYPE_F16 : NR_DTYPE_F32);
+                compare_attention(&s, types[turn / 2 % 3]);
             }
-    for (int f = 0; f < 2; f++) {
-        nr_dtype dtype = f ? NR_DTYPE_F16 : NR_DTYPE_F32;
+    for (int f = 0; f < 3; f++) {
+        nr_dtype dtype = types[f];
         compare_attention(&(shape){2, 1, 64, 300, 300, true}, dtype);
         compare_attention(&(shape){2, 2, 64, 257, 257, false}, dtype);
         compare_attention(&(shape){8, 2, 128, 700, 1, true}, dtype);
@@ -129,18 +145,29 @@ static void test_peaked(void) {
     }
 }
 
-static void test_reference_against_doubles(void) {
+/* Of an INT8 cache: what the codes stand for. */
+static void through_codes(float *x, int32_t rows, int32_t dim) {
+    int8_t codes[NR_HEAD_DIM_MAX];
+    for (int32_t r = 0; r < rows; r++, x += dim)
+        nr_dequantize_row(x, codes, dim, nr_quantize_row(codes, x, dim, NULL, 0));
+}
+
+static void test_reference_against_doubles(nr_dtype dtype) {
     enum { KEYS = 77, DIM = 64, M = 5 };
     guarded k = random_floats(KEYS * DIM, 1.0f, 1), v = random_floats(KEYS * DIM, 1.0f, 2);
     guarded q = random_floats(M * DIM, 2.0f, 3), y = guarded_alloc(M * DIM * 4);
     const float *kf = k.data, *vf = v.data, *qf = q.data;
-    kv_case c = kv_make(NR_DTYPE_F32, 1, DIM, 80);
+    kv_case c = kv_make(dtype, 1, DIM, 80);
     ops_ref.be->ops->kv_store(ops_ref.be, &c.kv, 0, kf, DIM, vf, DIM, KEYS);
     ops_ref.be->ops->attention(
         ops_ref.be, &(nr_attention_args){.y = y.data, .q = qf, .ldy = DIM, .ldq = DIM, .m = M,
                                          .n_heads = 1, .kv = &c.kv, .n_keys = KEYS,
                                          .pos0 = KEYS - M, .causal = true, .scale = 0.125f});
     double worst = 0.0;
+    if (dtype == NR_DTYPE_I8) {
+        through_codes(k.data, KEYS, DIM);
+        through_codes(v.data, KEYS, DIM);
+    }
     for (int r = 0; r < M; r++) {
         double p[KEYS], sum = 0.0;
         int n = KEYS - M + r + 1;
@@ -156,7 +183,7 @@ static void test_reference_against_doubles(void) {
             worst = fmax(worst, fabs(o - (double)((float *)y.data)[r * DIM + i]));
         }
     }
-    printf("attention against doubles: largest error %.2g\n", worst);
+    printf("attention %s against doubles: largest error %.2g\n", nr_dtype_name(dtype), worst);
     CHECK(worst < TOL_OPS_ATTENTION, "largest error %g", worst);
     guarded_free(&k);
     guarded_free(&v);
@@ -167,7 +194,8 @@ static void test_reference_against_doubles(void) {
 
 int main(void) {
     ops_begin();
-    test_reference_against_doubles();
+    test_reference_against_doubles(NR_DTYPE_F32);
+    test_reference_against_doubles(NR_DTYPE_I8);
     test_peaked();
     test_shapes();
     return ops_end("ops_attention");

@@ -58,7 +58,8 @@ static void test_status_routes(void **state) {
     json_t *device = json_array_get(json_object_get(h, "devices"), 0);
     json_t *planned = json_object_get(device, "planned");
     json_int_t sum = 0, total = json_integer_value(json_object_get(planned, "total_bytes"));
-    static const char *const parts[] = {"weights_bytes", "scratch_bytes", "requests_bytes"};
+    static const char *const parts[] = {"weights_bytes", "scratch_bytes", "requests_bytes",
+                                        "program_bytes"};
     for (size_t i = 0; i < NR_COUNT(parts); i++)
         sum += json_integer_value(json_object_get(planned, parts[i]));
     assert_true(total > 0 && sum == total);

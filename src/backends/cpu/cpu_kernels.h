@@ -12,6 +12,7 @@
 
 #include "backend.h"
 #include "pack.h"
+#include "nr_limits.h"
 #include "quant.h"
 
 /* Before a loop with a constant count of at most 8 inside a kernel: its arrays become registers. */

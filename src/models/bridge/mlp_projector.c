@@ -2,6 +2,8 @@
  * mlp_projector.c - see mlp_projector.h. */
 #include "mlp_projector.h"
 
+#include "memory_parts.h"
+
 uint64_t nr_projector_bytes(const nr_projector *m) {
     return (uint64_t)m->text_hidden * ((uint64_t)m->vision_hidden + (uint64_t)m->text_hidden);
 }
@@ -15,6 +17,7 @@ static void carve_one(const nr_projector *m, nr_wide_linear *w, nr_arena *a, int
 }
 
 void nr_projector_carve_weights(nr_projector *m, nr_arena *a) {
+    nr_part_begin(a, NR_PART_BRIDGE);
     carve_one(m, &m->linear_1, a, m->vision_hidden);
     carve_one(m, &m->linear_2, a, m->text_hidden);
 }

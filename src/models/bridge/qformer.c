@@ -2,6 +2,8 @@
  * qformer.c - see qformer.h: memory and the forward pass. */
 #include "qformer.h"
 
+#include "memory_parts.h"
+
 #include <stdio.h>
 
 static bool has_cross(const nr_qformer_config *c, int32_t i_layer) {
@@ -63,6 +65,7 @@ static void carve_attention(const nr_qformer *m, nr_qformer_attention *at, nr_ar
 
 void nr_qformer_carve_weights(nr_qformer *m, nr_arena *a) {
     const nr_qformer_config *c = &m->config;
+    nr_part_begin(a, NR_PART_BRIDGE);
     m->queries = nr_arena_take(a, (size_t)c->n_queries * (size_t)c->hidden, sizeof(float));
     nr_norm_carve(&m->norm, a, c->hidden);
     for (int32_t i = 0; i < c->n_layers; i++) {

@@ -2,6 +2,8 @@
  * decoder.c - see decoder.h. */
 #include "decoder.h"
 
+#include "memory_parts.h"
+
 #include "nr_alloc.h"
 #include "nr_limits.h"
 
@@ -18,7 +20,7 @@ nr_status nr_decoder_init(nr_decoder *m, const nr_model_options *options, nr_err
                "context of %d tokens asked for, the checkpoint allows 1 to %d", context,
                s->context_max);
     m->precision = options->precision;
-    m->kv_dtype = options->precision == NR_DTYPE_F32 ? NR_DTYPE_F32 : NR_DTYPE_F16;
+    m->kv_dtype = nr_kv_dtype(options);
     m->embed_dtype = m->precision;
     m->context = context;
     m->cache_cap = (int32_t)nr_round_up((size_t)context, NR_KV_BLOCK);
@@ -62,8 +64,10 @@ int32_t nr_decoder_qkv_dim(const nr_decoder_shape *s) {
 
 void nr_decoder_carve_weights(nr_decoder *m, nr_arena *a) {
     const nr_decoder_shape *s = &m->shape;
-    nr_linear_carve(&m->embed, a, m->embed_dtype, s->vocab, s->hidden, false, s->tied);
+    nr_part_begin(a, NR_PART_HEAD);
     if (!s->tied) nr_linear_carve(&m->head, a, m->precision, s->vocab, s->hidden, false, true);
+    nr_part_begin(a, NR_PART_LANGUAGE);
+    nr_linear_carve(&m->embed, a, m->embed_dtype, s->vocab, s->hidden, false, s->tied);
 }
 
 void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *a) {

@@ -2,6 +2,8 @@
  * vit.c - see vit.h: memory and the forward pass. */
 #include "vit.h"
 
+#include "memory_parts.h"
+
 static int32_t patch_dim(const nr_vit_config *c) {
     return 3 * c->patch * c->patch;
 }
@@ -21,6 +23,7 @@ uint64_t nr_vit_block_bytes(const nr_vit_config *c) {
 
 void nr_vit_carve_embeddings(nr_vit *m, nr_arena *a) {
     const nr_vit_config *c = &m->config;
+    nr_part_begin(a, NR_PART_VISION);
     nr_wide_linear_carve(&m->patches, a,
                          &(nr_wide_spec){.dtype = m->precision,
                                          .n_out = c->hidden,

@@ -60,6 +60,11 @@ V_INLINE void v_store_f16(uint16_t *p, vf v) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT));
 }
+V_INLINE vf v_load_i8(const int8_t *p) {
+    __m128i codes = _mm_loadu_si128((const __m128i *)p);
+    return v_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
+                  _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8))));
+}
 V_INLINE vf v_load_i32(const int32_t *p) {
     return v_pair(_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)p)),
                   _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(p + 8))));

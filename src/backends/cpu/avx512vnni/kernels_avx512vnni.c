@@ -41,6 +41,9 @@ V_INLINE vf v_load_f16(const uint16_t *p) {
 V_INLINE void v_store_f16(uint16_t *p, vf v) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
+V_INLINE vf v_load_i8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
 V_INLINE vf v_load_i32(const int32_t *p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
 V_INLINE vf v_add(vf x, vf y) { return _mm512_add_ps(x, y); }
 V_INLINE vf v_sub(vf x, vf y) { return _mm512_sub_ps(x, y); }

@@ -56,6 +56,15 @@ V_INLINE void v_store_f16(uint16_t *p, vf v) {
     NR_UNROLL for (int i = 0; i < 4; i++)
         vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(v.q[i])));
 }
+V_INLINE vf v_load_i8(const int8_t *p) {
+    int8x16_t codes = vld1q_s8(p);
+    int16x8_t low = vmovl_s8(vget_low_s8(codes)), high = vmovl_s8(vget_high_s8(codes));
+    vf out = {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+               vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+               vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+               vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
+    return out;
+}
 V_INLINE vf v_load_i32(const int32_t *p) { FOUR(vcvtq_f32_s32(vld1q_s32(p + 4 * i))); }
 V_INLINE vf v_add(vf x, vf y) { FOUR(vaddq_f32(x.q[i], y.q[i])); }
 V_INLINE vf v_sub(vf x, vf y) { FOUR(vsubq_f32(x.q[i], y.q[i])); }

@@ -44,6 +44,7 @@ V_INLINE vf v_set1(float a) { LANEWISE(a); }
 V_INLINE vf v_load(const float *p) { LANEWISE(p[i]); }
 V_INLINE vf v_load_n(const float *p, int n) { LANEWISE(i < n ? p[i] : 0.0f); }
 V_INLINE vf v_load_f16(const uint16_t *p) { LANEWISE(nr_f16_to_f32(p[i])); }
+V_INLINE vf v_load_i8(const int8_t *p) { LANEWISE((float)p[i]); }
 V_INLINE vf v_load_i32(const int32_t *p) { LANEWISE((float)p[i]); }
 V_INLINE void v_store(float *p, vf a) { EACH p[i] = a.f[i]; }
 V_INLINE void v_store_n(float *p, vf a, int n) {

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan.c - the memory bill of a model before a byte of it is allocated.
+ *
+ * Arenas are measured by the functions that will carve them, and booked by what they are for; the
+ * few blocks beside arenas (vocabulary, prompt buffers, staging) are counted by the module that
+ * allocates them. What no code can count - program, libraries, stacks - is one stated constant.
+ *
+ *   resident = weights + scratch + slots * session + image cache + tokenizer + process
+ *   peak     = the larger of: resident + pictures being decoded;
+ *              weights + tokenizer + process + staging, while loading
+ */
+#include "engine_internal.h"
+
+#include "known_checkpoints.h"
+#include "memory_parts.h"
+#include "registry.h"
+#include "weight_loader.h"
+
+#include "nr_file.h"
+#include "nr_limits.h"
+#include "nr_machine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void nr_scratch_carve(nr_model *model, nr_backend *be, nr_arena *arena) {
+    const nr_model_info *info = &model->info;
+    model->desc->carve_scratch(model, be, arena);
+    size_t bytes =
+        be->ops->scratch_bytes(be, info->op_rows_max, info->op_n_in_max, info->op_keys_max);
+    void *scratch = nr_arena_take(arena, bytes, 1);
+    if (scratch) be->ops->set_scratch(be, scratch, bytes);
+}
+
+void nr_plan_add(nr_memory_plan *p, const char *name, const char *note, uint64_t bytes,
+                 bool on_device) {
+    NR_ASSERT(p->n_parts < NR_MEMORY_PARTS_MAX);
+    if (bytes == 0) return;
+    p->parts[p->n_parts++] =
+        (nr_memory_part){.name = name, .note = note, .bytes = bytes, .on_device = on_device};
+}
+
+static void add_passing(nr_memory_plan *p, const char *name, const char *note, uint64_t bytes) {
+    nr_plan_add(p, name, note, bytes, false);
+    if (bytes) p->parts[p->n_parts - 1].passing = true;
+}
+
+/* Matrices by the part of the model, the rest by kind. */
+static void add_weights(nr_memory_plan *p, const nr_ledger *l) {
+    static const struct {
+        nr_part part;
+        const char *name;
+    } parts[] = {{NR_PART_VISION, "weights: vision"},
+                 {NR_PART_BRIDGE, "weights: bridge"},
+                 {NR_PART_LANGUAGE, "weights: language"},
+                 {NR_PART_HEAD, "weights: head"}};
+    static const struct {
+        nr_kind kind;
+        const char *name, *note;
+    } kinds[] = {{NR_KIND_SCALES, "weights: scales, biases", "f32 a row"},
+                 {NR_KIND_OUTLIERS, "weights: outlier columns", "kept in float"},
+                 {NR_KIND_OTHER, "weights: norms, positions", "rotary table: context"}};
+    for (size_t i = 0; i < NR_COUNT(parts); i++)
+        nr_plan_add(p, parts[i].name, "packed", l->bytes[parts[i].part][NR_KIND_MATRIX], true);
+    for (size_t i = 0; i < NR_COUNT(kinds); i++) {
+        uint64_t bytes = 0;
+        for (int part = 0; part < NR_LEDGER_ROWS; part++) bytes += l->bytes[part][kinds[i].kind];
+        nr_plan_add(p, kinds[i].name, kinds[i].note, bytes, true);
+    }
+}
+
+static void add_sessions(nr_memory_plan *p, const nr_model *model, const nr_session *s,
+                         uint64_t encoder_bytes) {
+    uint64_t n = (uint64_t)p->n_slots;
+    uint64_t features = (uint64_t)nr_image_features_bytes(model);
+    uint64_t image = s->pixels_host_bytes;
+    nr_plan_add(p, "kv cache", "context x slots", n * (s->device.used - features), true);
+    nr_plan_add(p, "picture features", "x slots", n * features, true);
+    nr_plan_add(p, "picture preprocessing", "x slots", n * image, false);
+    nr_plan_add(p, "prompt and logits buffers", "context x slots",
+                n * (s->host.used - image + encoder_bytes), false);
+    p->session_bytes = s->device.used + s->host.used + encoder_bytes;
+}
+
+void nr_plan_sum(nr_memory_plan *p) {
+    uint64_t stays = p->weights_bytes + p->tokenizer_bytes + p->process_bytes;
+    uint64_t works =
+        p->scratch_bytes + (uint64_t)p->n_slots * p->session_bytes + p->image_cache_bytes;
+    p->resident_bytes = stays + works;
+    p->total_bytes = stays + NR_MAX(works + p->picture_bytes, p->staging_bytes);
+    p->ram_bytes = p->total_bytes; /* the CPU is the only device so far */
+    p->vram_bytes = 0;
+}
+
+static void begin(nr_memory_plan *p, const char *name, const nr_engine_options *o) {
+    *p = (nr_memory_plan){.n_slots = o->n_slots ? o->n_slots : 1,
+                          .kv = nr_kv_used(o),
+                          .device = "cpu",
+                          .process_bytes = NR_PROCESS_BYTES};
+    snprintf(p->model, sizeof p->model, "%s", name);
+    uint64_t pixels = o->picture_pixels_max ? o->picture_pixels_max : NR_IMAGE_PIXELS_MAX;
+    p->picture_pixels_max = pixels;
+    p->picture_bytes = nr_picture_bytes_max(pixels, o->n_pictures ? o->n_pictures : 1);
+}
+
+static void finish(nr_memory_plan *p) {
+    nr_plan_add(p, "tokenizer", "vocabulary", p->tokenizer_bytes, false);
+    nr_plan_add(p, "process", "program, libraries, stacks", p->process_bytes, false);
+    add_passing(p, "pictures being decoded", "largest picture", p->picture_bytes);
+    add_passing(p, "staging", "while loading", p->staging_bytes);
+    nr_plan_sum(p);
+}
+
+nr_status nr_plan_make(const nr_plan_input *in, nr_memory_plan *out, nr_error *err) {
+    nr_memory_plan p;
+    nr_ledger ledger = {0};
+    nr_arena weights = nr_arena_measure(), scratch = nr_arena_measure();
+    nr_session session = {0};
+    begin(&p, in->name, in->options);
+    weights.ledger = &ledger;
+    in->model->desc->carve_weights(in->model, &weights);
+    nr_scratch_carve(in->model, in->be, &scratch);
+    NR_TRY(nr_session_carve(&session, in->model, err));
+    size_t cache = nr_image_cache_bytes(in->model, in->options->image_cache);
+    NR_FAIL_IF(weights.overflow || scratch.overflow || session.host.overflow ||
+                   session.device.overflow || cache == SIZE_MAX,
+               LIMIT, "planned size does not fit 64 bits");
+    if (in->model->info.n_image_tokens == 0) p.picture_bytes = 0;
+    p.weights_bytes = weights.used;
+    p.scratch_bytes = scratch.used;
+    p.image_cache_bytes = cache;
+    p.context_tokens = in->model->info.context;
+    p.tokenizer_bytes = in->tokenizer ? nr_tokenizer_bytes(in->tokenizer) : in->tokenizer_bytes;
+    p.staging_bytes = in->staging_bytes;
+    uint64_t encoder = in->encoder_bytes;
+    if (in->tokenizer)
+        encoder = nr_encoder_bytes(in->tokenizer, nr_prompt_room(in->model->info.context));
+    add_weights(&p, &ledger);
+    add_sessions(&p, in->model, &session, encoder);
+    nr_plan_add(&p, "scratch", "largest forward call", p.scratch_bytes, true);
+    nr_plan_add(&p, "image cache", "pictures kept", p.image_cache_bytes, true);
+    finish(&p);
+    *out = p;
+    return NR_STATUS_OK;
+}
+
+nr_status nr_plan_check(const nr_memory_plan *p, const nr_engine_options *o, nr_error *err) {
+    uint64_t ceiling = o->ram_bytes_max;
+    NR_FAIL_IF(ceiling && p->ram_bytes > ceiling, CEILING,
+               "plan of %llu bytes, ceiling of %llu: %llu bytes short",
+               (unsigned long long)p->ram_bytes, (unsigned long long)ceiling,
+               (unsigned long long)(p->ram_bytes - ceiling));
+    nr_machine m = nr_machine_read("");
+    NR_FAIL_IF(m.available_bytes && p->ram_bytes > m.available_bytes, CEILING,
+               "plan of %llu bytes, %s has %llu available: %llu bytes short",
+               (unsigned long long)p->ram_bytes,
+               m.by_cgroup ? "this control group" : "this machine",
+               (unsigned long long)m.available_bytes,
+               (unsigned long long)(p->ram_bytes - m.available_bytes));
+    return NR_STATUS_OK;
+}
+
+/* Staging that loading such a model will need, without its files. */
+static uint64_t staging_of(const nr_model *model, const nr_known *known, int n_threads) {
+    int64_t tallest = NR_MAX(model->info.vocab, (int32_t)known->rows_max);
+    return nr_loader_bytes_of(model->info.op_n_in_max, 3 * tallest, n_threads);
+}
+
+static nr_status plan_known(const nr_known *known, const nr_engine_options *o, nr_memory_plan *out,
+                            nr_error *err) {
+    nr_blueprint blueprint;
+    nr_backend *be = NULL;
+    if (!nr_registry_find(known->model_type)) {
+        begin(out, known->name, o);
+        nr_known_estimate(known, o, out);
+        finish(out);
+        return NR_STATUS_OK;
+    }
+    NR_TRY(nr_blueprint_parse(known->config_json, known->name, o, &blueprint, err));
+    nr_status status = nr_backend_cpu_open(o->n_threads, o->cpu_kernels, &be, err);
+    if (status == NR_STATUS_OK) {
+        nr_plan_input input = {.name = known->name,
+                               .options = o,
+                               .model = blueprint.model,
+                               .be = be,
+                               .tokenizer_bytes = known->tokenizer_bytes,
+                               .staging_bytes = staging_of(blueprint.model, known, be->n_threads)};
+        input.encoder_bytes = known->encoder_factor * nr_prompt_room(blueprint.model->info.context);
+        status = nr_plan_make(&input, out, err);
+    }
+    nr_backend_close(be);
+    nr_blueprint_close(&blueprint);
+    return status;
+}
+
+static nr_status plan_folder(const char *model_dir, const nr_engine_options *o, nr_memory_plan *out,
+                             nr_error *err) {
+    nr_blueprint blueprint;
+    nr_weights *weights = NULL;
+    nr_tokenizer *tokenizer = NULL;
+    nr_backend *be = NULL;
+    char path[4096], name[sizeof out->model];
+    NR_TRY(nr_blueprint_open(model_dir, o, &blueprint, err));
+    nr_status status = NR_STATUS_OK;
+    NR_TRY_GOTO(nr_weights_open(model_dir, &weights, err));
+    NR_TRY_GOTO(nr_backend_cpu_open(o->n_threads, o->cpu_kernels, &be, err));
+    NR_TRY_GOTO(nr_path_join(path, sizeof path, model_dir, "tokenizer.json", err));
+    NR_TRY_GOTO(nr_tokenizer_open(path, &tokenizer, err));
+    nr_base_name(name, sizeof name, model_dir);
+    nr_plan_input input = {.name = name,
+                           .options = o,
+                           .model = blueprint.model,
+                           .be = be,
+                           .tokenizer = tokenizer,
+                           .staging_bytes = nr_loader_bytes(weights, be->n_threads)};
+    NR_TRY_GOTO(nr_plan_make(&input, out, err));
+done:
+    nr_tokenizer_free(tokenizer);
+    nr_backend_close(be);
+    nr_weights_close(weights);
+    nr_blueprint_close(&blueprint);
+    return status;
+}
+
+nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *options,
+                              nr_memory_plan *out, nr_error *err) {
+    nr_engine_options o = options ? *options : nr_engine_options_default();
+    const nr_known *known = nr_file_exists(model_dir) ? NULL : nr_known_find(model_dir);
+    return known ? plan_known(known, &o, out, err) : plan_folder(model_dir, &o, out, err);
+}
