@@ -32,7 +32,7 @@ RUN_PICTURES ?= $(wildcard samples/*.png)
 RUN_COMMAND ?= build/release/newsreader read $(RUN_PICTURES)
 
 # ---- flags -----------------------------------------------------------------------------------
-SERVER_PKGS := $(if $(filter neon,$(BUILD)),,libevent_core libcurl libseccomp)
+SERVER_PKGS := $(if $(filter neon,$(BUILD)),,libevent_core libseccomp)
 PKGS := $(if $(filter neon,$(BUILD)),,jansson libjpeg libpng libwebp libwebpdemux libpcre2-8 nettle)
 SERVER_LIBS := $(if $(SERVER_PKGS),$(shell pkg-config --libs $(SERVER_PKGS) 2>/dev/null))
 PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lunistring)

@@ -48,7 +48,7 @@ static json_t *queue_object(server *s) {
                      q.n_queued, "places", s->admitted_max - s->n_admitted);
 }
 
-/* What stays beside weights, scratch and requests: the program, its tables, pictures seen before. */
+/* What stays beside weights, scratch and requests: the program, its tables, seen pictures. */
 static uint64_t program_bytes(const nr_memory_plan *plan) {
     return plan->process_bytes + plan->tokenizer_bytes + plan->image_cache_bytes;
 }

@@ -4,11 +4,16 @@
  * connects by what it read; every address is looked at when its socket is opened, so a name that
  * changes its mind between check and use gains nothing; redirects come back here and are checked
  * like the first URL. Bytes are counted as they arrive, whatever the headers say.
+ *
+ * libcurl is loaded here and not linked: with the libraries that it brings it would be four megabytes
+ * more of every command's memory.
  */
 #define _GNU_SOURCE
+#define CURL_DISABLE_TYPECHECK
 #include "helper.h"
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +23,39 @@
 #include <unistd.h>
 
 #define REDIRECTS_MAX 3
+
+#define CURL_NAMES(X)                                                                              \
+    X(global_init)                                                                                 \
+    X(easy_init)                                                                                   \
+    X(easy_setopt)                                                                                 \
+    X(easy_reset)                                                                                  \
+    X(easy_perform)                                                                                \
+    X(easy_getinfo)                                                                                \
+    X(easy_cleanup)                                                                                \
+    X(url)                                                                                         \
+    X(url_set)                                                                                     \
+    X(url_get)                                                                                     \
+    X(url_cleanup)                                                                                 \
+    X(free)
+
+/* libcurl's functions; one process, one thread, filled once. */
+static struct {
+#define CURL_POINTER(name) __typeof__(&curl_##name) name;
+    CURL_NAMES(CURL_POINTER)
+#undef CURL_POINTER
+} api;
+
+static bool load_curl(void) {
+    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL), *at;
+    bool whole = library != NULL;
+#define CURL_LOAD(name)                                                                            \
+    at = library ? dlsym(library, "curl_" #name) : NULL;                                           \
+    whole = whole && at;                                                                           \
+    memcpy(&api.name, &at, sizeof at);
+    CURL_NAMES(CURL_LOAD)
+#undef CURL_LOAD
+    return whole;
+}
 
 typedef struct fetch {
     const net_range *nets;
@@ -61,33 +99,33 @@ static curl_socket_t on_socket(void *ctx, curlsocktype purpose, struct curl_sock
 /* http or https, a host, nobody's name and password. */
 static bool url_is_plain(CURLU *url) {
     char *scheme = NULL, *host = NULL, *user = NULL;
-    bool fine = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+    bool fine = api.url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+                api.url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
                 (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) && *host &&
-                curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_NO_USER;
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(user);
+                api.url_get(url, CURLUPART_USER, &user, 0) == CURLUE_NO_USER;
+    api.free(scheme);
+    api.free(host);
+    api.free(user);
     return fine;
 }
 
 static void set_options(CURL *curl, CURLU *url, fetch *f) {
     double left_ms = f->until_ms - now_ms();
-    curl_easy_setopt(curl, CURLOPT_CURLU, url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_PROXY, "");
-    curl_easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, left_ms < 1 ? 1L : (long)left_ms);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "newsreader");
-    curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
-    curl_easy_setopt(curl, CURLOPT_FORBID_REUSE, 1L);
-    curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)HELPER_BYTES_MAX);
-    curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
-    curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, f);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, f);
+    api.easy_setopt(curl, CURLOPT_CURLU, url);
+    api.easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    api.easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+    api.easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    api.easy_setopt(curl, CURLOPT_PROXY, "");
+    api.easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    api.easy_setopt(curl, CURLOPT_TIMEOUT_MS, left_ms < 1 ? 1L : (long)left_ms);
+    api.easy_setopt(curl, CURLOPT_USERAGENT, "newsreader");
+    api.easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
+    api.easy_setopt(curl, CURLOPT_FORBID_REUSE, 1L);
+    api.easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)HELPER_BYTES_MAX);
+    api.easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+    api.easy_setopt(curl, CURLOPT_OPENSOCKETDATA, f);
+    api.easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
+    api.easy_setopt(curl, CURLOPT_WRITEDATA, f);
 }
 
 /* What a client may know: not which address, not what a library said. */
@@ -108,21 +146,21 @@ static void report_failure(helper_report *r, const fetch *f, CURLcode code) {
 
 /* One hop. True when *next is to be fetched instead (curl_free). */
 static bool hop(CURL *curl, const char *text, fetch *f, helper_report *r, char **next) {
-    CURLU *url = curl_url();
+    CURLU *url = api.url();
     *next = NULL;
     long status = 0;
     char *redirect = NULL;
-    if (!url || curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK || !url_is_plain(url)) {
+    if (!url || api.url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK || !url_is_plain(url)) {
         helper_say(r, NR_STATUS_FORMAT,
                    "image URL: expected http or https, a host and no password");
-        curl_url_cleanup(url);
+        api.url_cleanup(url);
         return false;
     }
-    curl_easy_reset(curl);
+    api.easy_reset(curl);
     set_options(curl, url, f);
-    CURLcode code = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &redirect);
+    CURLcode code = api.easy_perform(curl);
+    api.easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    api.easy_getinfo(curl, CURLINFO_REDIRECT_URL, &redirect);
     *next = code == CURLE_OK && redirect ? strdup(redirect) : NULL;
     if (code != CURLE_OK)
         report_failure(r, f, code);
@@ -131,7 +169,7 @@ static bool hop(CURL *curl, const char *text, fetch *f, helper_report *r, char *
     else
         r->status = NR_STATUS_OK;
     r->n_bytes = f->n_bytes;
-    curl_url_cleanup(url);
+    api.url_cleanup(url);
     return *next != NULL;
 }
 
@@ -139,9 +177,13 @@ void fetch_run(const char *url, const net_range *nets, int n_nets, int out_fd,
                helper_report *report) {
     fetch f = {
         .nets = nets, .n_nets = n_nets, .out_fd = out_fd, .until_ms = now_ms() + HELPER_FETCH_MS};
+    if (!load_curl()) {
+        helper_say(report, NR_STATUS_UNSUPPORTED, "image URL: libcurl.so.4 is not installed here");
+        return;
+    }
     char *at = strdup(url), *next = NULL;
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    CURL *curl = curl_easy_init();
+    api.global_init(CURL_GLOBAL_DEFAULT);
+    CURL *curl = api.easy_init();
     helper_say(report, NR_STATUS_IO, "image URL: redirected more than %d times", REDIRECTS_MAX);
     for (int i = 0; curl && at && i <= REDIRECTS_MAX; i++) {
         bool again = hop(curl, at, &f, report, &next);
@@ -153,5 +195,5 @@ void fetch_run(const char *url, const net_range *nets, int n_nets, int out_fd,
         if (ftruncate(out_fd, 0) != 0) break;
     }
     free(at);
-    curl_easy_cleanup(curl);
+    api.easy_cleanup(curl);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * sched_api.c - newsreader_sched.h over src/sched: what a request needs before it can wait. Pictures
- * are preprocessed and prompts made on the caller's thread, with one set of scratch memory for all.
+ * sched_api.c - newsreader_sched.h over src/sched: what a request needs before it can wait.
+ * Pictures are preprocessed and prompts made on the caller's thread, with one set of scratch memory
+ * for all.
  */
 #include "newsreader_sched.h"
 

@@ -59,8 +59,8 @@ static nr_status check_logits(nr_session *s, nr_error *err) {
     nr_backend *be = s->engine->be;
     be->ops->download(be, s->kit.logits, s->sequence.logits, (size_t)n * sizeof(float));
     for (int32_t i = 0; i < n; i++)
-        NR_FAIL_IF(!isfinite(s->kit.logits[i]), SELF_TEST, "self-test: logit %d of token %d is %g", i,
-                   s->stats.answer_tokens, (double)s->kit.logits[i]);
+        NR_FAIL_IF(!isfinite(s->kit.logits[i]), SELF_TEST, "self-test: logit %d of token %d is %g",
+                   i, s->stats.answer_tokens, (double)s->kit.logits[i]);
     return NR_STATUS_OK;
 }
 

@@ -49,7 +49,7 @@ static inline int32_t nr_sequence_left(const nr_sequence *s) {
     return s->n_ids - s->n_cached;
 }
 /* How many of them the next call should read when it has room for rows_max: chunks of nearly equal
- * size, so that the last one is not a remainder that wastes its weights' trip through the memory. */
+ * size, so that the last is not a remainder that wastes its weights' trip through the memory. */
 int32_t nr_sequence_chunk(const nr_sequence *s, int32_t rows_max);
 
 /* A sequence's part of a forward call. */
@@ -58,7 +58,7 @@ typedef struct nr_share {
     int32_t n_rows; /* 1 .. nr_sequence_chunk */
 } nr_share;
 /* One forward call over 1 .. NR_BATCH_MAX sequences of one model, each at most once; rows together
- * <= rows_max, sequences that are read to their end <= logits_rows. Those have logits afterwards. */
+ * <= rows_max, sequences that are read to their end <= logits_rows. Those then have logits. */
 void nr_sequences_read(const nr_share *shares, int n_shares, const nr_tap *tap);
 
 /* begin, then read to the end, alone. The rows before the last logits lie in front of them.

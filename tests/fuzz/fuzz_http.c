@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * fuzz_http.c - heads of HTTP requests: the length is found, then the head is parsed in place. What was
- * accepted must hold what the service relies on.
+ * fuzz_http.c - heads of HTTP requests: the length is found, then the head is parsed in place. What
+ * was accepted must hold what the service relies on.
  */
 #include "http_parse.h"
 

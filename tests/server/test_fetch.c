@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_fetch.c - image URLs: addresses that no socket may be opened for, servers that send too much,
- * redirect without end or to where they should not, cut off, or say nothing.
+ * test_fetch.c - image URLs: addresses that no socket may be opened for, servers that send too
+ * much, redirect without end or to where they should not, cut off, or say nothing.
  */
 #define _GNU_SOURCE
 #include "../engine/engine_fixture.h"
