@@ -101,6 +101,8 @@ $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(CFLAGS_ALL) $(call isa_flags,$<) -c $< -o $@
 
+$(OUT)/src/engine/self_test.o: src/engine/self_test_page.png
+
 $(LIB): $(call objects,$(LIB_SRC))
 	@rm -f $@
 	$(call say,AR,$@)ar rcs $@ $^

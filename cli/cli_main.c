@@ -40,7 +40,7 @@ static const char help[] =
     "  --prompt TEXT        the question; the checkpoint's own template goes around it. Without:\n"
     "                       what the page shows, or a caption from a model that writes captions\n"
     "  --fields LIST        of headline,byline,site,date,lead: a question each, one picture pass;\n"
-    "                       default with the bundled reader: headline,byline,site,date\n"
+    "                       default with a reader of news: headline,byline,site,date\n"
     "  --image-fit FIT      pad, crop or squash: how a picture gets into the square; default: as\n"
     "                       the model's own files say, but pad where they would crop\n"
     "  --max-tokens N       of an answer; default 256\n"

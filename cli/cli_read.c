@@ -48,18 +48,22 @@ static bool parse_fields(reader *r, const char *list) {
     return true;
 }
 
-/* The bundled model answers its five questions best, so it gets them where nothing is asked. */
 static bool choose_questions(reader *r) {
     const cli_options *o = r->options;
-    bool bundled = !o->model_dir && !o->config && cli_default_model();
     if (o->fields && o->prompt) {
         cli_error("--fields and --prompt exclude each other");
         return false;
     }
-    if (o->fields) return parse_fields(r, o->fields);
-    if (!o->prompt && bundled) return parse_fields(r, DEFAULT_FIELDS);
-    r->prompt = o->prompt; /* NULL: read_all chooses by the model */
-    return true;
+    r->prompt = o->prompt;
+    return !o->fields || parse_fields(r, o->fields);
+}
+
+/* Nothing was asked: what the model that answers is best at. */
+static void default_questions(reader *r) {
+    nr_engine_info info = nr_engine_get_info(r->engine);
+    if (r->prompt || r->n_fields > 0) return;
+    if (info.reads_fields) parse_fields(r, DEFAULT_FIELDS);
+    else r->prompt = info.captions ? "" : DEFAULT_PROMPT;
 }
 
 static void heading(const reader *r, const char *file) {
@@ -194,7 +198,7 @@ static nr_status read_picture(reader *r, const char *file, nr_error *err) {
 
 static int read_all(reader *r) {
     int code = CLI_OK;
-    if (!r->prompt) r->prompt = nr_engine_get_info(r->engine).captions ? "" : DEFAULT_PROMPT;
+    default_questions(r);
     for (int i = 0; i < r->options->n_files && !cli_interrupted(); i++) {
         nr_error err = {0};
         r->n_read = i + 1;

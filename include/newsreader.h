@@ -72,8 +72,8 @@ typedef struct nr_engine_options {
                                 refused: CEILING */
     int32_t image_cache;     /* pictures whose features are kept after use; 0: none */
     int32_t n_pictures;      /* pictures that are read at the same time; 0: 1 */
-    uint64_t picture_pixels_max; /* largest picture the plan has room for and sessions take; 0: the
-                                    limit, 50 M */
+    uint64_t picture_pixels_max; /* largest picture the plan has room for and sessions take, at
+                                    least 448 x 448; 0: the limit, 50 M */
     uint64_t ram_bytes_max;  /* ceiling of the whole process; 0: what this machine has available */
     uint64_t vram_bytes_max; /* the same on a graphics card; UNSUPPORTED where none is used */
 } nr_engine_options;
@@ -99,6 +99,8 @@ typedef struct nr_engine_info {
     int n_threads;
     int32_t context_tokens, image_tokens, vocab_size;
     bool captions;          /* an empty question gets a caption of the picture */
+    bool reads_fields;      /* made to answer the questions of nr_field: config.json says
+                               "newsreader_fields": true */
     double load_ms;
 } nr_engine_info;
 NR_API nr_engine_info nr_engine_get_info(const nr_engine *engine); /* strings live with engine */

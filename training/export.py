@@ -26,6 +26,7 @@ def write(hf, out):
     import copy
     hf = copy.deepcopy(hf).to("cpu").to(torch.float16)
     hf.config.dtype = torch.float16
+    hf.config.newsreader_fields = True      # the engine's word for a model of the five questions
     hf.generation_config = GenerationConfig(bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD, do_sample=False, max_new_tokens=256)
     hf.save_pretrained(out, safe_serialization=True)
     shutil.copy(PATH, os.path.join(out, "tokenizer.json"))

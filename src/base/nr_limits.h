@@ -9,6 +9,7 @@
 /* Pictures (they come from strangers). */
 #define NR_IMAGE_BYTES_MAX (20u << 20)   /* encoded file: 20 MiB, more than any news photo */
 #define NR_IMAGE_PIXELS_MAX 50000000u    /* 50 M pixels: 150 MB decoded, the largest we plan for */
+#define NR_PICTURE_PIXELS_MIN 200704u    /* least that --max-pixels may say: the self-test's page */
 #define NR_IMAGE_SIDE_MAX 16384u         /* longest side in pixels */
 #define NR_IMAGE_ASPECT_MAX 200u         /* long:short side; beyond it nothing is legible */
 #define NR_IMAGE_ASPECT_SHORT_MIN 8u     /* a shorter side counts as 8: 1,600 pixels by 1 are let

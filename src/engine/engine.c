@@ -39,9 +39,11 @@ static nr_status check_memory_options(const nr_engine_options *o, nr_error *err)
                "image cache of %d pictures, expected 0 to %d", o->image_cache, NR_IMAGE_CACHE_MAX);
     NR_FAIL_IF(o->n_pictures < 0 || o->n_pictures > NR_PICTURES_MAX, ARG,
                "pictures at once: %d, expected 0 to %d", o->n_pictures, NR_PICTURES_MAX);
-    NR_FAIL_IF(o->picture_pixels_max > NR_IMAGE_PIXELS_MAX, ARG,
-               "pictures of %llu pixels, expected at most %u",
-               (unsigned long long)o->picture_pixels_max, NR_IMAGE_PIXELS_MAX);
+    NR_FAIL_IF(o->picture_pixels_max != 0 && (o->picture_pixels_max > NR_IMAGE_PIXELS_MAX ||
+                                               o->picture_pixels_max < NR_PICTURE_PIXELS_MIN),
+               ARG, "pictures of at most %llu pixels, expected 0 or %u to %u",
+               (unsigned long long)o->picture_pixels_max, NR_PICTURE_PIXELS_MIN,
+               NR_IMAGE_PIXELS_MAX);
     NR_FAIL_IF(o->vram_bytes_max != 0, UNSUPPORTED,
                "a ceiling of %llu bytes of VRAM, but this build computes on the CPU only",
                (unsigned long long)o->vram_bytes_max);
@@ -178,7 +180,7 @@ static nr_status choose_prompt(nr_engine *e, nr_error *err) {
     return NR_STATUS_OK;
 }
 
-static void fill_info(nr_engine *e) {
+static nr_status fill_info(nr_engine *e, nr_error *err) {
     const nr_model_info *m = &e->model->info;
     e->info = (nr_engine_info){.model = e->model_name,
                                .model_type = e->model->desc->model_type,
@@ -192,6 +194,7 @@ static void fill_info(nr_engine *e) {
                                .image_tokens = m->n_image_tokens,
                                .vocab_size = m->vocab,
                                .captions = e->prompt.captions};
+    return nr_json_opt_bool(&e->config.config, "newsreader_fields", &e->info.reads_fields, err);
 }
 
 static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine_options *o,
@@ -209,7 +212,7 @@ static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine
     nr_trim_heap();
     NR_TRY(open_scratch(e, err));
     NR_TRY(nr_image_cache_open(&e->images, e->be, e->model, o->image_cache, err));
-    fill_info(e);
+    NR_TRY(fill_info(e, err));
     return NR_STATUS_OK;
 }
 

@@ -1,55 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * self_test.c - one reading of a picture that is drawn here: a page with a masthead, a headline of
- * blocks and columns of lines. What must come out is an answer: finite logits, text that is neither
- * empty nor blank nor special tokens alone. What it says is shown, not judged: models differ.
+ * self_test.c - one reading of an embedded page: a masthead, a headline, a byline, two paragraphs.
+ * What must come out is an answer: finite logits, text that is neither empty nor blank nor special
+ * tokens alone. What it says is shown, not judged: models differ.
  */
 #include "engine_internal.h"
 
-#include "nr_alloc.h"
 #include "nr_json.h"
 
 #include <math.h>
 #include <string.h>
 
-#define SIDE 336
-#define TOKENS 16
+#define TOKENS 24
 #define QUESTION "What is the headline?"
 
-/* N E W S, 5 x 7 dots, a row a byte, the highest of five bits left. */
-static const uint8_t letters[4][7] = {{0x11, 0x19, 0x15, 0x13, 0x11, 0x11, 0x11},
-                                      {0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x1f},
-                                      {0x11, 0x11, 0x11, 0x15, 0x15, 0x1b, 0x11},
-                                      {0x0f, 0x10, 0x10, 0x0e, 0x01, 0x01, 0x1e}};
-
-static void fill(uint8_t *rgb, int x0, int y0, int width, int height, uint8_t grey) {
-    for (int y = y0; y < y0 + height; y++)
-        memset(rgb + 3 * (y * SIDE + x0), grey, 3 * (size_t)width);
-}
-
-static void draw_page(uint8_t *rgb) {
-    const int dot = 10;
-    fill(rgb, 0, 0, SIDE, SIDE, 250);
-    for (int i = 0; i < 4; i++)
-        for (int y = 0; y < 7; y++)
-            for (int x = 0; x < 5; x++)
-                if (letters[i][y] & (0x10 >> x))
-                    fill(rgb, 48 + 64 * i + dot * x, 24 + dot * y, dot, dot, 20);
-    fill(rgb, 24, 112, 288, 3, 20);
-    for (int column = 0; column < 2; column++)
-        for (int line = 0; line < 14; line++)
-            fill(rgb, 24 + 150 * column, 132 + 14 * line, line % 5 == 4 ? 80 : 136, 6, 90);
-}
+/* The file beside this one, byte by byte; the assembler reads it. */
+extern const uint8_t page[] __attribute__((visibility("hidden")));
+extern const uint8_t page_end[] __attribute__((visibility("hidden")));
+__asm__(".pushsection .rodata\n"
+        "page: .incbin \"src/engine/self_test_page.png\"\n"
+        "page_end: .byte 0\n"
+        ".popsection\n");
 
 static nr_status take_page(nr_session *s, nr_error *err) {
     nr_picture *picture = NULL;
     if (s->engine->model->info.n_image_tokens == 0) return NR_STATUS_OK;
-    uint8_t *rgb = nr_malloc(3 * (size_t)SIDE * SIDE);
-    NR_FAIL_IF(!rgb, NO_MEMORY, "self-test picture");
-    draw_page(rgb);
-    nr_status status = nr_picture_from_rgb(rgb, SIDE, SIDE, &picture, err);
-    nr_free(rgb);
-    if (status == NR_STATUS_OK) status = nr_session_set_picture(s, picture, NR_FIT_AUTO, err);
+    NR_TRY(nr_picture_read(page, (size_t)(page_end - page), &picture, err));
+    nr_status status = nr_session_set_picture(s, picture, NR_FIT_AUTO, err);
     nr_picture_free(picture);
     return status;
 }

@@ -169,6 +169,8 @@ static void test_options_refused(void **state) {
     o = nr_engine_options_default();
     o.picture_pixels_max = 1000000000;
     assert_int_equal(nr_memory_plan_read(tiny, &o, &p, &problem), NR_STATUS_ARG);
+    o.picture_pixels_max = 448 * 448 - 1;
+    assert_int_equal(nr_memory_plan_read(tiny, &o, &p, &problem), NR_STATUS_ARG);
     assert_int_equal(nr_memory_plan_read("no-such-model", NULL, &p, &problem), NR_STATUS_NOT_FOUND);
 }
 
