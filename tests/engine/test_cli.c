@@ -436,8 +436,8 @@ static void test_ladder(void **state) {
     expect(args, 3, "VRAM");
     snprintf(args, sizeof args, "read --model {m} --max-ram lots --prompt x %s", picture);
     expect(args, 2, "--max-ram");
-    snprintf(args, sizeof args, "read --model {m} --max-pixels 100 --prompt x %s", picture);
-    expect(args, 1, "100");
+    expect("read --model {m} --max-pixels 300000 samples/harbour-courier.png", 1, "300000");
+    expect("read --model {m} --max-pixels 100 samples/harbour-courier.png", 3, "200704");
 }
 
 /* The command line goes before the file. */
