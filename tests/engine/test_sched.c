@@ -5,6 +5,7 @@
  */
 #include "engine_fixture.h"
 
+#include "engine_internal.h"
 #include "newsreader_sched.h"
 #include "nr_alloc.h"
 
@@ -454,6 +455,7 @@ static void test_bytes(void **state) {
     (void)state;
     o.n_slots = 3;
     MUST(nr_sched_bytes(engine, &o, &bytes, err));
+    bytes -= nr_encoder_bytes(engine->tokenizer, nr_prompt_room(engine->model->info.context));
     MUST(nr_sched_open(engine, &o, &sched, err));
     uint64_t mapped = nr_alloc_get_stats().page_bytes - before;
     assert_true(mapped >= bytes && mapped - bytes < 4 * 4096);
