@@ -447,6 +447,44 @@ static void test_refusals(void **state) {
     assert_int_equal(nr_sched_open(engine, &o, &none, &e), NR_STATUS_ARG);
 }
 
+static void ask(nr_sched *sched, const sched_case *c, bool cached) {
+    nr_job *job = NULL;
+    nr_event event;
+    sched_result r = {0};
+    assert_int_equal(submit(sched, c, 0, &job), NR_STATUS_OK);
+    do {
+        event = nr_job_next(job, 60000);
+        if (event.kind == NR_EVENT_ANSWER) assert_int_equal(event.stats.image_cached, cached);
+    } while (take(&r, &event));
+    assert_answer(&r, c);
+    nr_job_close(job);
+}
+
+/* With room for two pictures: a second look gives the same bytes, the tower has not run. */
+static void test_pictures_kept(void **state) {
+    nr_engine *plain = engine;
+    nr_engine_options o = nr_engine_options_default();
+    char dir[4096];
+    (void)state;
+    o.n_threads = 1;
+    o.image_cache = 2;
+    MUST(nr_engine_open(fixture_path(dir, "%s/model", temp), &o, &engine, err));
+    nr_sched *sched = open_sched(2, n_cases);
+    ask(sched, &cases[0], false);
+    ask(sched, &cases[3], true); /* the same picture, another question */
+    ask(sched, &cases[1], false);
+    ask(sched, &cases[10], true);
+    ask(sched, &cases[2], false); /* takes the place of cases[1]'s */
+    ask(sched, &cases[7], false);
+    ask(sched, &cases[9], true);
+    ask(sched, &cases[5], false); /* no picture */
+    assert_int_equal(nr_sched_get_stats(sched).n_pictures, 4);
+    nr_sched_close(sched);
+    compare_all(3, 5);
+    nr_engine_close(engine);
+    engine = plain;
+}
+
 /* What is announced is what is mapped, to the page. */
 static void test_bytes(void **state) {
     nr_sched_options o = nr_sched_options_default();
@@ -472,6 +510,7 @@ int main(void) {
                                        cmocka_unit_test(test_deadlines),
                                        cmocka_unit_test(test_clients),
                                        cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_pictures_kept),
                                        cmocka_unit_test(test_bytes)};
     const struct CMUnitTest with_blip2[] = {cmocka_unit_test(test_equal_to_alone)};
     return cmocka_run_group_tests(tests, set_up, tear_down) +
