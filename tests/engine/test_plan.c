@@ -112,6 +112,10 @@ static void test_scheduler(void **state) {
     o.program_bytes = 3000;
     o.passing_bytes = 50000;
     nr_memory_plan more = plan_of(tiny, &o);
+    o.n_slots = 12;
+    nr_memory_plan wide = plan_of(tiny, &o);
+    o.n_slots = 3;
+    assert_true(wide.scratch_bytes > p.scratch_bytes); /* a row of logits for each slot */
     assert_int_equal(more.resident_bytes, p.resident_bytes + 2000);
     assert_int_equal(more.total_bytes, p.total_bytes + 52000);
     assert_int_equal(part(&more, "program's own"), 3000);

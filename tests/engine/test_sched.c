@@ -175,8 +175,9 @@ static void assert_answer(const sched_result *r, const sched_case *c) {
     assert_int_equal(r->n_tokens, c->want_tokens);
 }
 
-/* All at once, in some order, over some slots. stride has no factor in common with n_cases. */
-static void compare_all(int32_t n_slots, int stride) {
+/* All at once, in some order, over some slots. stride has no factor in common with n_cases. Returns
+ * how many forward calls it took. */
+static uint64_t compare_all(int32_t n_slots, int stride) {
     nr_sched *sched = open_sched(n_slots, n_cases);
     nr_job *jobs[N_CASES];
     sched_result r;
@@ -194,6 +195,7 @@ static void compare_all(int32_t n_slots, int stride) {
     assert_int_equal(stats.n_free, n_slots + n_cases);
     assert_int_equal(stats.n_running + stats.n_queued, 0);
     nr_sched_close(sched);
+    return stats.n_batches;
 }
 
 static void test_equal_to_alone(void **state) {
@@ -485,6 +487,25 @@ static void test_pictures_kept(void **state) {
     engine = plain;
 }
 
+/* Planned for twelve slots, all of them write in one call; without, four at a time. */
+static void test_wide(void **state) {
+    nr_engine *plain = engine;
+    nr_engine_options o = nr_engine_options_default();
+    char dir[4096];
+    (void)state;
+    o.n_threads = 1;
+    o.scheduler = true;
+    o.n_slots = 12;
+    uint64_t narrow = compare_all(12, 5);
+    MUST(nr_engine_open(fixture_path(dir, "%s/model", temp), &o, &engine, err));
+    uint64_t wide = compare_all(12, 5);
+    print_message("forward calls: %llu four at a time, %llu\n", (unsigned long long)narrow,
+                  (unsigned long long)wide);
+    assert_true(4 * wide < 3 * narrow);
+    nr_engine_close(engine);
+    engine = plain;
+}
+
 /* What is announced is what is mapped, to the page. */
 static void test_bytes(void **state) {
     nr_sched_options o = nr_sched_options_default();
@@ -511,6 +532,7 @@ int main(void) {
                                        cmocka_unit_test(test_clients),
                                        cmocka_unit_test(test_refusals),
                                        cmocka_unit_test(test_pictures_kept),
+                                       cmocka_unit_test(test_wide),
                                        cmocka_unit_test(test_bytes)};
     const struct CMUnitTest with_blip2[] = {cmocka_unit_test(test_equal_to_alone)};
     return cmocka_run_group_tests(tests, set_up, tear_down) +
