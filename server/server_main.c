@@ -133,6 +133,7 @@ static int run(server *s, const server_start *start) {
     }
     int code = server_model_open(s, start);
     if (code != 0) return code;
+    json_set_alloc_funcs(malloc, free); /* requests' JSON is not of the library's account */
     if (!tasks_open(s) || !listen_at(s)) return EXIT_FAILED;
     s->counters.allocations_at_start = nr_memory_usage_get().allocations;
     announce(s);
