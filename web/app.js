@@ -35,7 +35,8 @@ const bytes = (n) => n >= 1e9 ? (n / 1e9).toFixed(2) + ' GB' : (n / 1e6).toFixed
 const ms = (t) => t >= 1000 ? (t / 1000).toFixed(2) + ' s' : t.toFixed(0) + ' ms';
 
 // Parts of the plan by what a reader of the page cares for, in the colours' order.
-const groups = [['weights', /^weights/], ['requests', /^(kv cache|picture f|picture p|waiting|prompt)/],
+const groups = [['weights', /^weights/],
+                ['requests', /^(kv cache|picture features|waiting|prompts)/],
                 ['work', /^(scratch|image cache)/], ['program', /^(tokenizer|process|program)/],
                 ['pictures and uploads', /^(pictures being|requests being)/]];
 

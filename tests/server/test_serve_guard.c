@@ -576,6 +576,8 @@ static void test_config_refused(void **state) {
         if (!log_says(cases[i].says)) fail_msg("%s: not \"%s\"", cases[i].server, cases[i].says);
     }
     assert_int_equal(start_status("--config /nonexistent"), 2);
+    assert_int_equal(start_status("--config examples/newsreader.json"), 3); /* models alone lack */
+    assert_true(log_says("missing"));
 }
 
 /* Which model answers, and why it is not the first, in every reply that has room for it. */
