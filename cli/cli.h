@@ -30,6 +30,7 @@ typedef struct cli_options {
     const char *config;     /* file of rungs and policy, or NULL */
     int self_test;          /* 1, 0; -1: not said */
     const char *gpu, *also; /* plan: the card, and who else is on it */
+    bool service;           /* plan: of serve with its settings */
     const char *prompt;     /* NULL: none given */
     const char *fields;     /* "headline,byline" or NULL */
     const char *image;      /* trace, bench */

@@ -42,6 +42,7 @@ enum option_id {
     OPT_NO_SELF_TEST,
     OPT_GPU,
     OPT_ALSO,
+    OPT_SERVICE,
     OPT_SERVE
 };
 
@@ -78,6 +79,7 @@ static const struct option table[] = {{"model", required_argument, NULL, OPT_MOD
                                       {"no-self-test", no_argument, NULL, OPT_NO_SELF_TEST},
                                       {"gpu", required_argument, NULL, OPT_GPU},
                                       {"also", required_argument, NULL, OPT_ALSO},
+                                      {"service", no_argument, NULL, OPT_SERVICE},
                                       {"host", required_argument, NULL, OPT_SERVE},
                                       {"port", required_argument, NULL, OPT_SERVE},
                                       {"queue", required_argument, NULL, OPT_SERVE},
@@ -223,6 +225,7 @@ static bool apply(int id, const char *value, cli_options *o) {
     case OPT_NO_SELF_TEST: o->self_test = 0; return true;
     case OPT_GPU: o->gpu = value; return true;
     case OPT_ALSO: o->also = value; return true;
+    case OPT_SERVICE: o->service = true; return true;
     case OPT_PROMPT: o->prompt = value; return true;
     case OPT_FIELDS: o->fields = value; return true;
     case OPT_FIT: return parse_fit(value, o);

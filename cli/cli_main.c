@@ -52,7 +52,8 @@ static const char help[] =
     "plan: --gpu 24GB --also scout=8GB,others=8GB,buffer=4.5GB (a card that is shared); --model "
     "may\n"
     "      name a known checkpoint: llava-1.5-7b, blip2-opt-2.7b, llava-1.6-mistral-7b, "
-    "llama-3-8b\n"
+    "llama-3-8b;\n"
+    "      --service: of serve, with its options\n"
     "serve: the options of model, memory and fallbacks (4 slots), and --host ADDRESS --port N\n"
     "  --queue N --api-key-file FILE --allow-host NAME --allow-net NET --request-seconds N\n"
     "  --drain-seconds N --connections N --max-bodies BYTES --quiet\n"
@@ -82,7 +83,7 @@ static int run(const command *c, int argc, char **argv) {
     cli_options options;
     int code = cli_parse(argc, argv, &options);
     if (code != CLI_OK) return code;
-    if (options.n_settings && c->run != cmd_serve) {
+    if (options.n_settings && c->run != cmd_serve && !options.service) {
         cli_error("--%s is an option of serve", options.settings[0].name);
         return CLI_USAGE;
     }

@@ -46,8 +46,8 @@ json_t *cli_plan_json(const nr_memory_plan *p) {
                                                "passing", p->parts[i].passing));
     return json_pack("{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
                      "model", cli_json_name(p->model), "estimate", p->estimate, "context",
-                     p->context_tokens, "slots", p->n_slots, "kv", p->kv == NR_KV_INT8 ? "int8" : "f16", "parts",
-                     parts, "weights_bytes", (json_int_t)p->weights_bytes, "scratch_bytes",
+                     p->context_tokens, "slots", p->n_slots, "kv",
+                     p->kv == NR_KV_INT8 ? "int8" : "f16", "parts", parts, "weights_bytes", (json_int_t)p->weights_bytes, "scratch_bytes",
                      (json_int_t)p->scratch_bytes, "session_bytes", (json_int_t)p->session_bytes,
                      "staging_bytes", (json_int_t)p->staging_bytes, "picture_bytes",
                      (json_int_t)p->picture_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
@@ -169,12 +169,16 @@ static void print_json(const cli_options *o, const nr_memory_plan *p, const cli_
     cli_print_json(plan);
 }
 
-int cmd_plan(const cli_options *options) {
+int cmd_plan(const cli_options *given) {
+    cli_options with_service = *given;
+    const cli_options *options = &with_service;
+    server_start start = {.settings = given->settings, .n_settings = given->n_settings};
     nr_memory_plan p;
     cli_card card;
     cli_remedy remedies[CLI_REMEDIES_MAX];
     nr_error err;
     if (!cli_no_files(options, "plan")) return CLI_USAGE;
+    if (given->service && server_plan_options(&start, &with_service.engine) != 0) return CLI_USAGE;
     const char *dir = cli_model_dir(options);
     if (!dir) return CLI_NO_MODEL;
     if (nr_memory_plan_read(dir, &options->engine, &p, &err) != NR_STATUS_OK) {

@@ -25,6 +25,10 @@ typedef struct server_start {
 /* Runs until SIGTERM or SIGINT. Returns an exit status as `newsreader --help` lists them. */
 int server_main(const server_start *start);
 
+/* Add to *options, those of a model, what the service would: its scheduler and its own memory. Only
+ * the settings of start are looked at. Returns 0, or an exit status after saying why. */
+int server_plan_options(const server_start *start, nr_engine_options *options);
+
 /* `newsreader serve-helper NET...`: what the service starts for itself; see helper.h. */
 int helper_main(int argc, char **argv);
 

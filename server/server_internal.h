@@ -174,6 +174,9 @@ void server_reply_json(http_exchange *x, int status, json_t *owned);
 /* Admitted exchanges: the place is the task's from now on. */
 task *server_task_create(server *s, http_exchange *x, const task_shape *shape);
 
+/* ---- server_main.c: between blocks of weights; false when a signal said to stop */
+bool server_going_on(void *server_ptr, uint64_t bytes_done, uint64_t bytes_total);
+
 /* ---- server_model.c */
 /* 0, or an exit status after saying why. */
 int server_model_open(server *s, const server_start *start);
@@ -225,7 +228,8 @@ bool openapi_build(server *s);
 void metrics_count(server *s, const http_exchange *x);
 
 /* ---- server_options.c */
-/* 0, or an exit status after saying why. out: defaults. */
+/* Defaults, the file, the command line. 0, or an exit status after saying why; *out is to be freed
+ * either way. */
 int server_options_read(const server_start *start, server_options *out);
 void server_options_free(server_options *options);
 bool server_keys_load(server *s);

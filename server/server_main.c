@@ -41,6 +41,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     server *s = arg;
     (void)fd;
     (void)what;
+    if (!s->http) return; /* still loading */
     api_memory_tick(s);
     tasks_advance(s);
     stop_if_drained(s);
@@ -65,17 +66,26 @@ static void on_stop(evutil_socket_t fd, short what, void *arg) {
     server *s = arg;
     (void)fd;
     (void)what;
-    if (s->draining) {
+    if (s->draining && s->http) {
         give_up(s);
         return;
     }
     s->draining = true;
+    if (!s->http) return; /* still loading: server_going_on says no */
     if (!s->options.quiet) server_say("finishing %d requests, then stopping", s->n_admitted);
     http_stop_accepting(s->http);
     api_memory_tick(s);
     event_add(s->tick, &(struct timeval){.tv_usec = 20000}); /* notices the end soon */
     evtimer_add(s->drain_limit, &(struct timeval){.tv_sec = s->options.drain_seconds});
     stop_if_drained(s);
+}
+
+bool server_going_on(void *server_ptr, uint64_t bytes_done, uint64_t bytes_total) {
+    server *s = server_ptr;
+    (void)bytes_done;
+    (void)bytes_total;
+    event_base_loop(s->base, EVLOOP_NONBLOCK);
+    return !s->draining;
 }
 
 static bool open_events(server *s) {
@@ -132,6 +142,7 @@ static int run(server *s, const server_start *start) {
         return EXIT_FAILED;
     }
     int code = server_model_open(s, start);
+    if (s->draining) return EXIT_DONE; /* SIGTERM came while it loaded */
     if (code != 0) return code;
     json_set_alloc_funcs(malloc, free); /* requests' JSON is not of the library's account */
     if (!tasks_open(s) || !listen_at(s)) return EXIT_FAILED;
@@ -161,15 +172,7 @@ static void close_all(server *s) {
 
 int server_main(const server_start *start) {
     static server s; /* large; one a process */
-    s = (server){.wake_fd = -1,
-                 .request_ms = 1000,
-                 .options = {.host = "127.0.0.1",
-                             .port = 8009,
-                             .queue = 32,
-                             .request_seconds = 120,
-                             .drain_seconds = 30,
-                             .connections_max = 1024,
-                             .bodies_bytes_max = 4 * SERVER_BODY_MAX}};
+    s = (server){.wake_fd = -1, .request_ms = 1000};
     tame_heap();
     signal(SIGPIPE, SIG_IGN);
     int code = server_options_read(start, &s.options);

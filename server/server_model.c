@@ -25,14 +25,29 @@ static uint64_t passing_bytes(const server_options *o) {
            (uint64_t)o->connections_max * CONNECTION_BYTES;
 }
 
-static nr_rung rung_of(const nr_rung *asked, const server_options *o) {
+/* A plan with these options is one of the whole service. */
+static void plan_for(const server_options *s, nr_engine_options *o) {
+    o->scheduler = true;
+    o->n_queued = s->queue;
+    o->program_bytes = PROGRAM_BYTES + SERVER_WORKERS * HELPER_BYTES;
+    o->passing_bytes = passing_bytes(s);
+    if (o->n_slots == 0) o->n_slots = SERVER_SLOTS;
+    if (o->n_pictures == 0) o->n_pictures = SERVER_DECODERS;
+}
+
+int server_plan_options(const server_start *start, nr_engine_options *out) {
+    server_options options;
+    int code = server_options_read(start, &options);
+    if (code == 0) plan_for(&options, out);
+    server_options_free(&options);
+    return code;
+}
+
+static nr_rung rung_of(server *s, const nr_rung *asked) {
     nr_rung r = *asked;
-    r.options.scheduler = true;
-    r.options.n_queued = o->queue;
-    r.options.program_bytes = PROGRAM_BYTES + SERVER_WORKERS * HELPER_BYTES;
-    r.options.passing_bytes = passing_bytes(o);
-    if (r.options.n_slots == 0) r.options.n_slots = SERVER_SLOTS;
-    if (r.options.n_pictures == 0) r.options.n_pictures = SERVER_DECODERS;
+    plan_for(&s->options, &r.options);
+    r.options.progress = server_going_on;
+    r.options.progress_ctx = s;
     return r;
 }
 
@@ -63,11 +78,11 @@ static nr_status open_sched(server *s, nr_error *err) {
 int server_model_open(server *s, const server_start *start) {
     nr_rung rungs[NR_RUNGS_MAX];
     nr_error err = {0};
-    for (int i = 0; i < start->n_rungs; i++) rungs[i] = rung_of(&start->rungs[i], &s->options);
+    for (int i = 0; i < start->n_rungs; i++) rungs[i] = rung_of(s, &start->rungs[i]);
     nr_status status =
         nr_ladder_open(rungs, start->n_rungs, start->policy, &s->engine, &s->report, &err);
     if (status != NR_STATUS_OK) {
-        say_refusal(s, &err);
+        if (!s->draining) say_refusal(s, &err);
         return NO_MODEL;
     }
     const nr_rung *chosen = &rungs[s->report.chosen];

@@ -176,6 +176,13 @@ static bool read_config(const char *path, server_options *o) {
 }
 
 int server_options_read(const server_start *start, server_options *o) {
+    *o = (server_options){.host = "127.0.0.1",
+                          .port = 8009,
+                          .queue = 32,
+                          .request_seconds = 120,
+                          .drain_seconds = 30,
+                          .connections_max = 1024,
+                          .bodies_bytes_max = 4 * SERVER_BODY_MAX};
     if (start->config && !read_config(start->config, o)) return USAGE;
     for (int i = 0; i < start->n_settings; i++) {
         const struct setting *p = find(start->settings[i].name);

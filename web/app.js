@@ -170,6 +170,6 @@ document.addEventListener('keydown', (e) => {
 });
 fetch('/health').then((r) => r.json()).then((h) => {
   $('model').textContent = h.model + ' · ' + h.dtype + ' · ' + h.kernels +
-    (h.degraded ? ' · ' + h.reason : '') + ' · ' + h.queue.slots + ' at once';
+    (h.degraded ? ' · a fallback: ' + h.reason : '') + ' · ' + h.queue.slots + ' at once';
 }).catch(() => { $('model').textContent = 'the service does not answer'; });
 new EventSource('/memory_status/stream').onmessage = (e) => showMemory(JSON.parse(e.data));

@@ -104,6 +104,9 @@ static nr_status check_ceiling(const nr_engine *e, const nr_sched_options *o, nr
     const nr_memory_plan *p = &e->plan;
     uint64_t room = p->scheduler_bytes, bytes;
     if (room == 0) room = (uint64_t)p->n_slots * p->session_bytes;
+    NR_FAIL_IF(e->has_scheduler || e->n_sessions > 0, CEILING,
+               "a scheduler beside %s, the plan under a ceiling has room for one of both",
+               e->has_scheduler ? "another" : "sessions");
     NR_TRY(nr_sched_bytes(e, o, &bytes, err));
     NR_FAIL_IF(bytes > room, CEILING,
                "scheduler of %llu bytes, the plan under a ceiling has room for %llu",
@@ -146,6 +149,14 @@ static nr_status open_parts(nr_sched *s, const nr_sched_options *o, nr_error *er
     return nr_scheduler_create(&config, &s->scheduler, err);
 }
 
+static void release(nr_sched *s) {
+    nr_scheduler_free(s->scheduler);
+    nr_encoder_free(s->encoder);
+    nr_arena_free(&s->scratch);
+    pthread_mutex_destroy(&s->prepare);
+    nr_free(s);
+}
+
 nr_status nr_sched_open(nr_engine *engine, const nr_sched_options *options, nr_sched **out,
                         nr_error *err) {
     nr_sched_options o = options ? *options : nr_sched_options_default();
@@ -156,7 +167,7 @@ nr_status nr_sched_open(nr_engine *engine, const nr_sched_options *options, nr_s
     pthread_mutex_init(&s->prepare, NULL);
     nr_status status = open_parts(s, &o, err);
     if (status != NR_STATUS_OK) {
-        nr_sched_close(s);
+        release(s);
         return status;
     }
     engine->has_scheduler = true;
@@ -171,11 +182,7 @@ void nr_sched_drain(nr_sched *s) {
 void nr_sched_close(nr_sched *s) {
     if (!s) return;
     s->engine->has_scheduler = false;
-    nr_scheduler_free(s->scheduler);
-    nr_encoder_free(s->encoder);
-    nr_arena_free(&s->scratch);
-    pthread_mutex_destroy(&s->prepare);
-    nr_free(s);
+    release(s);
 }
 
 static nr_status prepare_picture(nr_sched *s, const nr_request *r, nr_job *job, nr_error *err) {

@@ -132,7 +132,13 @@ static void test_scheduler(void **state) {
     so.n_queued = 5;
     MUST(nr_sched_open(engine, &so, &sched, err));
     assert_int_equal(nr_session_create(engine, &session, &problem), NR_STATUS_CEILING);
+    nr_sched *second = NULL;
+    assert_int_equal(nr_sched_open(engine, &so, &second, &problem), NR_STATUS_CEILING);
+    assert_int_equal(nr_session_create(engine, &session, &problem), NR_STATUS_CEILING);
     nr_sched_close(sched);
+    MUST(nr_session_create(engine, &session, err));
+    assert_int_equal(nr_sched_open(engine, &so, &sched, &problem), NR_STATUS_CEILING);
+    nr_session_free(session);
     nr_engine_close(engine);
     o.n_queued = 5000;
     assert_int_equal(nr_engine_open(tiny, &o, &engine, &problem), NR_STATUS_ARG);

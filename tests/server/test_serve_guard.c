@@ -463,6 +463,31 @@ static void test_sigterm(void **state) {
     }
 }
 
+/* SIGTERM while the model loads: it ends by itself, or by the signal where that came first. */
+static void test_sigterm_early(void **state) {
+    char program[4096], log[4096];
+    (void)state;
+    fixture_build_dir(program);
+    strcat(program, "/newsreader");
+    fixture_path(log, "%s/log-early", temp);
+    for (int i = 0; i < 12; i++) {
+        int status, null = open("/dev/null", O_WRONLY);
+        pid_t pid = fork();
+        if (pid == 0) {
+            dup2(null, 1);
+            dup2(open(log, O_CREAT | O_WRONLY | O_TRUNC, 0600), 2);
+            execl(program, program, "serve", "--port", "0", "--model", model, NULL);
+            _exit(127);
+        }
+        close(null);
+        usleep((useconds_t)i * 4000);
+        kill(pid, SIGTERM);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        bool by_signal = WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM;
+        if (!by_signal && status != 0) fail_msg("after %d ms: status %x", 4 * i, (unsigned)status);
+    }
+}
+
 /* No time to drain: every stream ends with an error that says so, or was complete; status 1. */
 static void test_gives_up(void **state) {
     const char *more[] = {"--model", model, "--slots", "1", "--drain-seconds", "0", NULL};
@@ -618,6 +643,7 @@ int main(void) {
                                        cmocka_unit_test(test_leavers),
                                        cmocka_unit_test(test_many_at_once),
                                        cmocka_unit_test(test_sigterm),
+                                       cmocka_unit_test(test_sigterm_early),
                                        cmocka_unit_test(test_gives_up),
                                        cmocka_unit_test(test_refuses_to_start),
                                        cmocka_unit_test(test_config_file),

@@ -138,6 +138,22 @@ static uint64_t overload(const service *s) {
     "--model", model, "--slots", "1", "--queue", "2", "--max-pixels", "2000000", "--max-bodies",  \
         "32MiB", "--connections", "64", "--quiet"
 
+/* What `newsreader plan --service` says of the same options. */
+static json_int_t planned_bytes(const char *const *options) {
+    char program[4096], command[16384];
+    fixture_build_dir(program);
+    int n = snprintf(command, sizeof command, "%s/newsreader plan --service --json --threads 1",
+                     program);
+    for (; *options; options++)
+        n += snprintf(command + n, sizeof command - (size_t)n, " %s", *options);
+    FILE *f = popen(command, "r");
+    json_t *plan = json_loadf(f, 0, NULL);
+    json_int_t total = json_integer_value(json_object_get(plan, "total_bytes"));
+    json_decref(plan);
+    assert_int_equal(pclose(f), 0);
+    return total;
+}
+
 static void test_ceiling(void **state) {
     char ceiling[32];
     const char *plain[] = {OPTIONS, NULL}, *tight[] = {OPTIONS, "--max-ram", ceiling, NULL};
@@ -146,6 +162,7 @@ static void test_ceiling(void **state) {
     json_t *m = memory_now(&s);
     json_int_t total = number(m, "planned", "total_bytes");
     json_decref(m);
+    assert_int_equal(total, planned_bytes(plain));
     assert_int_equal(serve_stop(&s), 0);
     snprintf(ceiling, sizeof ceiling, "%lld", (long long)total);
     s = serve_start(log_path, tight);
