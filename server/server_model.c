@@ -15,14 +15,15 @@
  * (docs/MEMORY.md measures both). */
 #define PROGRAM_BYTES ((uint64_t)4 << 20)
 #define HELPER_BYTES ((uint64_t)512 << 10)
+/* A picture that is being fetched: its file, and the child with libcurl. */
+#define FETCH_BYTES ((uint64_t)HELPER_BYTES_MAX + ((uint64_t)4 << 20))
 /* A connection's head, events and backlog. */
 #define CONNECTION_BYTES ((uint64_t)48 << 10)
 
 /* The largest JSON being read is there three times: as it came, as texts, as a picture. */
 static uint64_t passing_bytes(const server_options *o) {
     return o->bodies_bytes_max + 2 * SERVER_BODY_MAX +
-           (uint64_t)SERVER_WORKERS * HELPER_BYTES_MAX +
-           (uint64_t)o->connections_max * CONNECTION_BYTES;
+           SERVER_WORKERS * FETCH_BYTES + (uint64_t)o->connections_max * CONNECTION_BYTES;
 }
 
 /* A plan with these options is one of the whole service. */
