@@ -138,15 +138,33 @@ static uint64_t overload(const service *s) {
     "--model", model, "--slots", "1", "--queue", "2", "--max-pixels", "2000000", "--max-bodies",  \
         "32MiB", "--connections", "64", "--quiet"
 
-/* What `newsreader plan --service` says of the same options. */
-static json_int_t planned_bytes(const char *const *options) {
+/* `timeout 60 newsreader FIRST --threads 1 OPTIONS`, its output to be read. */
+static FILE *run_command(const char *first, const char *const *options) {
     char program[4096], command[16384];
     fixture_build_dir(program);
-    int n = snprintf(command, sizeof command, "%s/newsreader plan --service --json --threads 1",
-                     program);
+    int n = snprintf(command, sizeof command, "timeout 60 %s/newsreader %s --threads 1", program,
+                     first);
     for (; *options; options++)
         n += snprintf(command + n, sizeof command - (size_t)n, " %s", *options);
+    snprintf(command + n, sizeof command - (size_t)n, " 2>&1");
     FILE *f = popen(command, "r");
+    assert_non_null(f);
+    return f;
+}
+
+/* A byte less than the plan: it does not start, and says how much is missing. */
+static void refuses(const char *const *options) {
+    char line[512] = "";
+    FILE *f = run_command("serve --port 0", options);
+    assert_non_null(fgets(line, sizeof line, f));
+    int status = pclose(f);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+    if (!strstr(line, ": 1 bytes short")) fail_msg("%s", line);
+}
+
+/* What `newsreader plan --service` says of the same options. */
+static json_int_t planned_bytes(const char *const *options) {
+    FILE *f = run_command("plan --service --json", options);
     json_t *plan = json_loadf(f, 0, NULL);
     json_int_t total = json_integer_value(json_object_get(plan, "total_bytes"));
     json_decref(plan);
@@ -164,6 +182,8 @@ static void test_ceiling(void **state) {
     json_decref(m);
     assert_int_equal(total, planned_bytes(plain));
     assert_int_equal(serve_stop(&s), 0);
+    snprintf(ceiling, sizeof ceiling, "%lld", (long long)total - 1);
+    refuses(tight);
     snprintf(ceiling, sizeof ceiling, "%lld", (long long)total);
     s = serve_start(log_path, tight);
     m = memory_now(&s);
