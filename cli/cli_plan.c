@@ -50,10 +50,9 @@ json_t *cli_plan_json(const nr_memory_plan *p) {
                      p->kv == NR_KV_INT8 ? "int8" : "f16", "parts", parts, "weights_bytes",
                      (json_int_t)p->weights_bytes, "scratch_bytes", (json_int_t)p->scratch_bytes,
                      "session_bytes", (json_int_t)p->session_bytes, "staging_bytes",
-                     (json_int_t)p->staging_bytes, "picture_bytes",
-                     (json_int_t)p->picture_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
-                     "total_bytes", (json_int_t)p->total_bytes, "device_bytes",
-                     (json_int_t)cli_device_bytes(p));
+                     (json_int_t)p->staging_bytes, "picture_bytes", (json_int_t)p->picture_bytes,
+                     "resident_bytes", (json_int_t)p->resident_bytes, "total_bytes",
+                     (json_int_t)p->total_bytes, "device_bytes", (json_int_t)cli_device_bytes(p));
 }
 
 /* ---- what would make it fit */
