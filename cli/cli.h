@@ -7,6 +7,7 @@
 #define CLI_H
 
 #include "newsreader.h"
+#include "server.h"
 
 #include <jansson.h>
 
@@ -20,6 +21,7 @@ enum {
 };
 
 #define CLI_REPLAY_MAX 32
+#define CLI_SETTINGS_MAX 64
 
 typedef struct cli_options {
     const char *model_dir; /* NULL: the default model */
@@ -28,6 +30,7 @@ typedef struct cli_options {
     const char *config;     /* file of rungs and policy, or NULL */
     int self_test;          /* 1, 0; -1: not said */
     const char *gpu, *also; /* plan: the card, and who else is on it */
+    bool service;           /* plan: of serve with its settings */
     const char *prompt;     /* NULL: none given */
     const char *fields;     /* "headline,byline" or NULL */
     const char *image;      /* trace, bench */
@@ -44,6 +47,8 @@ typedef struct cli_options {
         const char *value;
     } replay[CLI_REPLAY_MAX]; /* engine options as given */
     int n_replay;
+    server_setting settings[CLI_SETTINGS_MAX]; /* of serve, as given */
+    int n_settings;
 } cli_options;
 
 /* Parse argv behind the command's name. On failure prints why and returns CLI_USAGE. */
@@ -122,5 +127,6 @@ int cmd_quantize(const cli_options *options);
 int cmd_bench(const cli_options *options);
 int cmd_plan(const cli_options *options);
 int cmd_test(const cli_options *options);
+int cmd_serve(const cli_options *options);
 
 #endif

@@ -41,7 +41,9 @@ enum option_id {
     OPT_SELF_TEST,
     OPT_NO_SELF_TEST,
     OPT_GPU,
-    OPT_ALSO
+    OPT_ALSO,
+    OPT_SERVICE,
+    OPT_SERVE
 };
 
 static const struct option table[] = {{"model", required_argument, NULL, OPT_MODEL},
@@ -77,6 +79,18 @@ static const struct option table[] = {{"model", required_argument, NULL, OPT_MOD
                                       {"no-self-test", no_argument, NULL, OPT_NO_SELF_TEST},
                                       {"gpu", required_argument, NULL, OPT_GPU},
                                       {"also", required_argument, NULL, OPT_ALSO},
+                                      {"service", no_argument, NULL, OPT_SERVICE},
+                                      {"host", required_argument, NULL, OPT_SERVE},
+                                      {"port", required_argument, NULL, OPT_SERVE},
+                                      {"queue", required_argument, NULL, OPT_SERVE},
+                                      {"api-key-file", required_argument, NULL, OPT_SERVE},
+                                      {"allow-host", required_argument, NULL, OPT_SERVE},
+                                      {"allow-net", required_argument, NULL, OPT_SERVE},
+                                      {"request-seconds", required_argument, NULL, OPT_SERVE},
+                                      {"drain-seconds", required_argument, NULL, OPT_SERVE},
+                                      {"connections", required_argument, NULL, OPT_SERVE},
+                                      {"max-bodies", required_argument, NULL, OPT_SERVE},
+                                      {"quiet", no_argument, NULL, OPT_SERVE},
                                       {"help", no_argument, NULL, 'h'},
                                       {NULL, 0, NULL, 0}};
 
@@ -211,6 +225,7 @@ static bool apply(int id, const char *value, cli_options *o) {
     case OPT_NO_SELF_TEST: o->self_test = 0; return true;
     case OPT_GPU: o->gpu = value; return true;
     case OPT_ALSO: o->also = value; return true;
+    case OPT_SERVICE: o->service = true; return true;
     case OPT_PROMPT: o->prompt = value; return true;
     case OPT_FIELDS: o->fields = value; return true;
     case OPT_FIT: return parse_fit(value, o);
@@ -253,17 +268,28 @@ void cli_replay_engine(const cli_options *options, nr_engine_options *engine) {
     *engine = o.engine;
 }
 
+/* The server knows what its settings may be. */
+static bool take_setting(const char *name, const char *value, cli_options *o) {
+    if (o->n_settings == CLI_SETTINGS_MAX) {
+        cli_error("--%s: more than %d options of the service", name, CLI_SETTINGS_MAX);
+        return false;
+    }
+    o->settings[o->n_settings++] = (server_setting){.name = name, .value = value};
+    return true;
+}
+
 int cli_parse(int argc, char **argv, cli_options *out) {
     *out = (cli_options){.engine = nr_engine_options_default(),
                          .generation = nr_generation_options_default(),
                          .n_tokens = 128,
                          .n_runs = 1,
                          .self_test = -1};
-    int id;
+    int id, at = 0;
     optind = 1;
     argv[0] = (char *)"newsreader"; /* getopt's messages begin with it */
-    while ((id = getopt_long(argc, argv, "h", table, NULL)) != -1)
-        if (!take(id, optarg, out)) return CLI_USAGE;
+    while ((id = getopt_long(argc, argv, "h", table, &at)) != -1)
+        if (id == OPT_SERVE ? !take_setting(table[at].name, optarg, out) : !take(id, optarg, out))
+            return CLI_USAGE;
     out->files = argv + optind;
     out->n_files = argc - optind;
     return CLI_OK;

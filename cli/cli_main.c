@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * cli_main.c - `newsreader`: which command, and the help. */
 #include "cli.h"
-#include "server.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -53,9 +52,11 @@ static const char help[] =
     "plan: --gpu 24GB --also scout=8GB,others=8GB,buffer=4.5GB (a card that is shared); --model "
     "may\n"
     "      name a known checkpoint: llava-1.5-7b, blip2-opt-2.7b, llava-1.6-mistral-7b, "
-    "llama-3-8b\n"
-    "serve: --config FILE --host ADDRESS --port N --slots N --queue N --api-key-file FILE\n"
-    "  --allow-host NAME --allow-net NET --request-seconds N --drain-seconds N --quiet\n"
+    "llama-3-8b;\n"
+    "      --service: of serve, with its options\n"
+    "serve: the options of model, memory and fallbacks (4 slots), and --host ADDRESS --port N\n"
+    "  --queue N --api-key-file FILE --allow-host NAME --allow-net NET --request-seconds N\n"
+    "  --drain-seconds N --connections N --max-bodies BYTES --quiet\n"
     "bench: --tokens N --runs N --image FILE --json\n"
     "\n"
     "exit: 0 done, 1 a picture, file or test failed or the plan does not fit, 2 wrong usage,\n"
@@ -67,8 +68,8 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
-    {"read", cmd_read}, {"quantize", cmd_quantize}, {"plan", cmd_plan},        {"bench", cmd_bench},
-    {"test", cmd_test}, {"trace", cmd_trace},       {"tokenize", cmd_tokenize}};
+    {"read", cmd_read}, {"serve", cmd_serve}, {"quantize", cmd_quantize}, {"plan", cmd_plan},
+    {"test", cmd_test}, {"bench", cmd_bench}, {"trace", cmd_trace}, {"tokenize", cmd_tokenize}};
 
 /* What a full disk kept from standard output is an error, whatever the command thought. */
 static int finish(int code) {
@@ -82,6 +83,10 @@ static int run(const command *c, int argc, char **argv) {
     cli_options options;
     int code = cli_parse(argc, argv, &options);
     if (code != CLI_OK) return code;
+    if (options.n_settings && c->run != cmd_serve && !options.service) {
+        cli_error("--%s is an option of serve", options.settings[0].name);
+        return CLI_USAGE;
+    }
     if (options.help) fputs(help, stdout);
     return finish(options.help ? CLI_OK : c->run(&options));
 }
@@ -101,7 +106,6 @@ int main(int argc, char **argv) {
         return finish(CLI_OK);
     }
     if (strcmp(argv[1], "serve-helper") == 0) return helper_main(argc - 1, argv + 1);
-    if (strcmp(argv[1], "serve") == 0) return server_main(argc - 1, argv + 1, cli_default_model());
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i].name) != 0) continue;
         return run(&commands[i], argc - 1, argv + 1);

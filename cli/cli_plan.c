@@ -169,12 +169,16 @@ static void print_json(const cli_options *o, const nr_memory_plan *p, const cli_
     cli_print_json(plan);
 }
 
-int cmd_plan(const cli_options *options) {
+int cmd_plan(const cli_options *given) {
+    cli_options with_service = *given;
+    const cli_options *options = &with_service;
+    server_start start = {.settings = given->settings, .n_settings = given->n_settings};
     nr_memory_plan p;
     cli_card card;
     cli_remedy remedies[CLI_REMEDIES_MAX];
     nr_error err;
     if (!cli_no_files(options, "plan")) return CLI_USAGE;
+    if (given->service && server_plan_options(&start, &with_service.engine) != 0) return CLI_USAGE;
     const char *dir = cli_model_dir(options);
     if (!dir) return CLI_NO_MODEL;
     if (nr_memory_plan_read(dir, &options->engine, &p, &err) != NR_STATUS_OK) {

@@ -76,6 +76,12 @@ typedef struct nr_engine_options {
                                     least 448 x 448; 0: the limit, 50 M */
     uint64_t ram_bytes_max;  /* ceiling of the whole process; 0: what this machine has available */
     uint64_t vram_bytes_max; /* the same on a graphics card; UNSUPPORTED where none is used */
+    bool scheduler;          /* the slots are those of one scheduler (newsreader_sched.h), not of
+                                sessions; the plan has its buffers */
+    int32_t n_queued;        /* requests that may wait for its slots, 0 to 4096 */
+    uint64_t program_bytes;  /* what the program around the engine holds itself, and */
+    uint64_t passing_bytes;  /* what at most passes through it with requests: in the plan and under
+                                the ceiling, allocated by the program */
 } nr_engine_options;
 NR_API nr_engine_options nr_engine_options_default(void);
 
@@ -113,7 +119,7 @@ typedef struct nr_memory_part {
     const char *note; /* what it depends on; static */
     uint64_t bytes;
     bool on_device;   /* in the memory of the device that computes: VRAM with a card, else RAM */
-    bool passing;     /* only while loading, or while a picture is decoded */
+    bool passing;     /* only while loading, while a picture is decoded, with a request */
 } nr_memory_part;
 #define NR_MEMORY_PARTS_MAX 24
 
@@ -123,12 +129,15 @@ typedef struct nr_memory_plan {
     uint64_t weights_bytes;     /* packed weights, rotary tables */
     uint64_t scratch_bytes;     /* activations of one forward call, kernel scratch */
     uint64_t session_bytes;     /* one session: KV cache, picture features, pixels, text buffers */
+    uint64_t scheduler_bytes;   /* all of a scheduler, in the place of sessions; 0: none planned */
     uint64_t image_cache_bytes; /* features of pictures seen before */
     uint64_t tokenizer_bytes;   /* vocabulary tables */
     uint64_t process_bytes;     /* program, libraries, stacks: a constant, docs/MEMORY.md */
+    uint64_t program_bytes;     /* as the options say */
     uint64_t staging_bytes;     /* while loading only */
     uint64_t picture_bytes;     /* while the largest picture is decoded */
-    uint64_t resident_bytes;    /* all that stays: everything but the two above */
+    uint64_t passing_bytes;     /* as the options say */
+    uint64_t resident_bytes;    /* all that stays: everything but the three above */
     uint64_t total_bytes;       /* the peak; what a ceiling is compared with */
     uint64_t ram_bytes, vram_bytes; /* total_bytes by device */
     uint64_t picture_pixels_max; /* of a picture there is room for */

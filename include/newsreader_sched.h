@@ -20,7 +20,7 @@
  * scheduler's.
  *
  * Everything is allocated by nr_sched_open: submitting, answering and closing a job allocate
- * nothing.
+ * nothing. An engine opened with options.scheduler has all of it in its plan and under its ceiling.
  */
 #ifndef NEWSREADER_SCHED_H
 #define NEWSREADER_SCHED_H
@@ -46,10 +46,11 @@ typedef struct nr_sched_options {
 NR_API nr_sched_options nr_sched_options_default(void);
 
 /* Bytes that a scheduler will allocate on top of the engine's weights and scratch; exact.
- * Errors: ARG. */
+ * Errors: ARG, LIMIT. */
 NR_API nr_status nr_sched_bytes(const nr_engine *engine, const nr_sched_options *options,
                                 uint64_t *bytes, nr_error *err);
-/* options may be NULL. Transfers *out. Errors: ARG, NO_MEMORY, LIMIT. */
+/* options may be NULL. Transfers *out. Errors: ARG, NO_MEMORY, LIMIT, CEILING (under a ceiling, and
+ * larger than the engine's plan). */
 NR_API nr_status nr_sched_open(nr_engine *engine, const nr_sched_options *options, nr_sched **out,
                                nr_error *err);
 NR_API void nr_sched_drain(nr_sched *sched); /* submit says BUSY from now on; jobs go on */

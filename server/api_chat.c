@@ -127,9 +127,13 @@ static json_t *usage_object(const task *t) {
 static json_t *envelope(const task *t, const char *object, json_t *choices) {
     char id[64];
     snprintf(id, sizeof id, "chatcmpl-%s", t->id);
-    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", id, "object", object, "created",
-                     (json_int_t)time(NULL), "model", nr_engine_get_info(t->server->engine).model,
-                     "choices", choices);
+    const server *s = t->server;
+    json_t *reply = json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", id, "object", object, "created",
+                              (json_int_t)time(NULL), "model", s->model, "choices", choices);
+    if (s->report.degraded) /* members that OpenAI does not have: clients pass over them */
+        json_object_update_new(reply, json_pack("{s:b, s:s}", "degraded", 1, "reason",
+                                                s->report.reason));
+    return reply;
 }
 
 static bool is_none(const answer *a) {
@@ -249,9 +253,9 @@ void api_chat(server *s, http_exchange *x) {
 }
 
 void api_models(server *s, http_exchange *x) {
-    nr_engine_info info = nr_engine_get_info(s->engine);
     server_reply_json(x, 200,
-                      json_pack("{s:s, s:[{s:s, s:s, s:i, s:s}]}", "object", "list", "data", "id",
-                                info.model, "object", "model", "created", 0, "owned_by",
-                                "newsreader"));
+                      json_pack("{s:s, s:[{s:s, s:s, s:i, s:s, s:b, s:s}]}", "object", "list",
+                                "data", "id", s->model, "object", "model", "created", 0,
+                                "owned_by", "newsreader", "degraded", s->report.degraded, "reason",
+                                s->report.reason));
 }

@@ -25,7 +25,7 @@ static bool bad(http_exchange *x, const char *message) {
 static bool ask_default(http_exchange *x, task *t) {
     if (t->n_questions > 0) return true;
     if (nr_engine_get_info(t->server->engine).captions) return input_set_prompt(x, t, "", 0);
-    if (!t->server->options.bundled)
+    if (!t->server->bundled)
         return input_set_prompt(x, t, DEFAULT_PROMPT, strlen(DEFAULT_PROMPT));
     input_all_fields(t);
     return true;
@@ -62,10 +62,13 @@ static json_t *tokens_object(const task *t) {
 
 static json_t *read_object(const task *t) {
     nr_engine_info info = nr_engine_get_info(t->server->engine);
-    json_t *reply = json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:b}, s:o, s:o}", "model", info.model,
-                              "dtype", info.dtype, "kernels", info.kernels, "image", "width",
-                              t->width, "height", t->height, "damaged", t->damaged, "tokens",
-                              tokens_object(t), "ms", times_object(t));
+    const server *s = t->server;
+    json_t *reply = json_pack(
+        "{s:s, s:b, s:s, s:s, s:s, s:{s:i, s:i, s:b, s:b}, s:o, s:o}", "model", s->model,
+        "degraded", s->report.degraded, "reason", s->report.reason, "dtype", info.dtype, "kernels",
+        info.kernels, "image", "width", t->width, "height", t->height, "damaged", t->damaged,
+        "cached", t->answers[0].stats.image_cached, "tokens", tokens_object(t), "ms",
+        times_object(t));
     if (t->prompt) {
         const answer *a = &t->answers[0];
         json_object_set_new(reply, "text", json_stringn(a->text, a->n_bytes));
@@ -244,7 +247,7 @@ static void analyze_end(task *t) {
     server_reply_json(t->exchange, 200,
                       json_pack("{s:b, s:s, s:s?, s:f, s:s}", "success", 1, "analysis",
                                 text ? text : "", "image_url", t->url, "memory_usage_gb", gb,
-                                "model_used", nr_engine_get_info(t->server->engine).model));
+                                "model_used", t->server->model));
     free(lines);
 }
 

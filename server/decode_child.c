@@ -18,7 +18,7 @@ static bool put(int fd, const uint8_t *bytes, size_t n) {
     return true;
 }
 
-void decode_run(int in_fd, size_t n_bytes, int out_fd, helper_report *report) {
+void decode_run(int in_fd, size_t n_bytes, uint64_t pixels_max, int out_fd, helper_report *report) {
     nr_picture *picture = NULL;
     nr_error err = {0};
     const void *bytes = mmap(NULL, n_bytes, PROT_READ, MAP_PRIVATE, in_fd, 0);
@@ -26,7 +26,8 @@ void decode_run(int in_fd, size_t n_bytes, int out_fd, helper_report *report) {
         helper_say(report, NR_STATUS_INTERNAL, "the decoder cannot be confined on this system");
         return;
     }
-    nr_status status = nr_picture_read(bytes, n_bytes, &picture, &err);
+    nr_status status = nr_picture_reserve(pixels_max, &picture, &err);
+    if (status == NR_STATUS_OK) status = nr_picture_load(picture, bytes, n_bytes, &err);
     if (status != NR_STATUS_OK) {
         helper_say(report, status, "%s", err.message);
         return;

@@ -5,8 +5,8 @@
  * changes its mind between check and use gains nothing; redirects come back here and are checked
  * like the first URL. Bytes are counted as they arrive, whatever the headers say.
  *
- * libcurl is loaded here and not linked: with the libraries that it brings it would be four megabytes
- * more of every command's memory.
+ * libcurl is loaded here and not linked: with the libraries that it brings it would be four
+ * megabytes more of every command's memory.
  */
 #define _GNU_SOURCE
 #define CURL_DISABLE_TYPECHECK

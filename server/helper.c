@@ -9,6 +9,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -34,7 +35,8 @@ typedef enum helper_kind { HELPER_FETCH, HELPER_DECODE, HELPER_CANCEL } helper_k
 
 typedef struct helper_request {
     int32_t kind;
-    uint64_t n_bytes; /* in the file */
+    uint64_t n_bytes;    /* in the file */
+    uint64_t pixels_max; /* of the picture */
     char url[HELPER_URL_MAX + 1];
 } helper_request;
 
@@ -107,7 +109,7 @@ static _Noreturn void run_child(const nest *n, const helper_request *r, int in_f
     if (r->kind == HELPER_FETCH)
         fetch_run(r->url, n->nets, n->n_nets, out_fd, n->report);
     else
-        decode_run(in_fd, (size_t)r->n_bytes, out_fd, n->report);
+        decode_run(in_fd, (size_t)r->n_bytes, r->pixels_max, out_fd, n->report);
     _exit(0);
 }
 
@@ -134,7 +136,7 @@ static void clean_report(helper_report *r) {
 
 static void serve_request(nest *n, const helper_request *r, int in_fd) {
     bool cancelled = false;
-    int out_fd = memfd_create("result", MFD_CLOEXEC);
+    int out_fd = memfd_create("result", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool fetches = r->kind == HELPER_FETCH;
     *n->report = (helper_report){.status = NR_STATUS_INTERNAL};
     pid_t pid = out_fd >= 0 ? fork() : -1;
@@ -258,10 +260,11 @@ static nr_status ask(helper *h, const helper_request *r, int in_fd, const atomic
     return report->status;
 }
 
-/* Does the file hold what the report says? */
+/* Does the file hold what the report says, and will it, whoever else still has it open? */
 static bool holds(int file, uint64_t n_bytes) {
     struct stat st;
-    return file >= 0 && fstat(file, &st) == 0 && (uint64_t)st.st_size >= n_bytes;
+    return file >= 0 && fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_WRITE) == 0 &&
+           fstat(file, &st) == 0 && (uint64_t)st.st_size >= n_bytes;
 }
 
 nr_status helper_fetch(helper *h, const char *url, const atomic_bool *cancelled, uint8_t **out,
@@ -272,18 +275,19 @@ nr_status helper_fetch(helper *h, const char *url, const atomic_bool *cancelled,
     snprintf(r.url, sizeof r.url, "%s", url);
     nr_status status = ask(h, &r, -1, cancelled, &report, &file, err);
     if (status != NR_STATUS_OK) return status;
-    uint8_t *bytes = report.n_bytes <= HELPER_BYTES_MAX && holds(file, report.n_bytes)
-                         ? malloc((size_t)report.n_bytes + 1)
-                         : NULL;
-    bool whole = bytes && pread(file, bytes, (size_t)report.n_bytes, 0) == (ssize_t)report.n_bytes;
+    size_t n = (size_t)report.n_bytes;
+    bool whole = n > 0 && n <= HELPER_BYTES_MAX && holds(file, n);
+    void *bytes = whole ? mmap(NULL, n, PROT_READ, MAP_SHARED, file, 0) : MAP_FAILED;
     if (file >= 0) close(file);
-    if (!whole) {
-        free(bytes);
-        FAIL(NO_MEMORY, "image URL: no room for its bytes");
-    }
+    if (whole && bytes == MAP_FAILED) FAIL(NO_MEMORY, "image URL: no room for its bytes");
+    if (!whole) FAIL(FORMAT, "image URL: nothing there");
     *out = bytes;
-    *n_bytes = (size_t)report.n_bytes;
+    *n_bytes = n;
     return NR_STATUS_OK;
+}
+
+void helper_release(uint8_t *bytes, size_t n_bytes) {
+    munmap(bytes, n_bytes);
 }
 
 static nr_status take_pixels(const helper_report *report, int file, nr_picture **out,
@@ -300,7 +304,7 @@ static nr_status take_pixels(const helper_report *report, int file, nr_picture *
 
 nr_status helper_decode(helper *h, const uint8_t *bytes, size_t n_bytes,
                         const atomic_bool *cancelled, nr_picture **out, nr_error *err) {
-    helper_request r = {.kind = HELPER_DECODE, .n_bytes = n_bytes};
+    helper_request r = {.kind = HELPER_DECODE, .n_bytes = n_bytes, .pixels_max = h->pixels_max};
     helper_report report;
     int in_fd = memfd_create("picture", MFD_CLOEXEC), file = -1;
     if (n_bytes == 0) {

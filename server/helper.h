@@ -26,7 +26,8 @@
 typedef struct helper {
     int fd; /* owns; -1: not running */
     pid_t pid;
-    bool damaged; /* as nr_picture_is_damaged, of the picture decoded last */
+    bool damaged;        /* as nr_picture_is_damaged, of the picture decoded last */
+    uint64_t pixels_max; /* of a picture; 0: the library's limit. May be set once it is open */
     const net_range *nets; /* borrows; addresses that may be fetched from though not global */
     int n_nets;
 } helper;
@@ -36,10 +37,11 @@ nr_status helper_open(helper *h, const net_range *nets, int n_nets, nr_error *er
 void helper_close(helper *h);
 
 /* The bytes behind an http: or https: URL, at most HELPER_BYTES_MAX, within HELPER_FETCH_MS.
- * Transfers *out (free). Errors: IO (not fetched; the message does not name addresses), LIMIT,
- * TIMEOUT, CANCELLED (the flag was set). */
+ * Transfers *out (helper_release). Errors: IO (not fetched; the message does not name addresses),
+ * FORMAT (no bytes), LIMIT, TIMEOUT, CANCELLED (the flag was set). */
 nr_status helper_fetch(helper *h, const char *url, const atomic_bool *cancelled, uint8_t **out,
                        size_t *n_bytes, nr_error *err);
+void helper_release(uint8_t *bytes, size_t n_bytes);
 /* nr_picture_read in a jail. Errors: as that, FORMAT where the decoder crashed, LIMIT where it took
  * too long. */
 nr_status helper_decode(helper *h, const uint8_t *bytes, size_t n_bytes,
@@ -58,7 +60,7 @@ typedef struct helper_report {
 /* Both run in the child, write to the file out_fd, fill the report and return. */
 void fetch_run(const char *url, const net_range *nets, int n_nets, int out_fd,
                helper_report *report);
-void decode_run(int in_fd, size_t n_bytes, int out_fd, helper_report *report);
+void decode_run(int in_fd, size_t n_bytes, uint64_t pixels_max, int out_fd, helper_report *report);
 void helper_say(helper_report *r, nr_status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* No files, no network, no new processes, bounded memory and time, from now on. False: the kernel

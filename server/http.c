@@ -361,6 +361,11 @@ void http_stream_end(http_exchange *x) {
     finish(x);
 }
 
+void http_drop_body(http_exchange *x) {
+    free(x->body);
+    x->body = NULL;
+}
+
 size_t http_backlog(const http_exchange *x) {
     return evbuffer_get_length(bufferevent_get_output(x->conn->bev));
 }

@@ -66,6 +66,8 @@ void http_stream_write(http_exchange *x, const void *bytes, size_t n_bytes);
 void http_stream_end(http_exchange *x);      /* x is gone afterwards */
 size_t http_backlog(const http_exchange *x); /* bytes given here that the client has not taken */
 
+void http_drop_body(http_exchange *x); /* it was read and is not needed any more */
+
 const char *http_status_text(int status);
 double http_now_ms(void);
 

@@ -10,6 +10,7 @@ nr_status picture_fetch(task *t, helper *h, nr_error *err) {
     nr_status status =
         helper_fetch(h, t->url, &t->cancelled, &t->picture_bytes, &t->picture_n, err);
     t->fetch_ms = http_now_ms() - start_ms;
+    t->picture_fetched = status == NR_STATUS_OK;
     return status;
 }
 
@@ -19,7 +20,15 @@ nr_status picture_decode(task *t, helper *h, nr_picture **out, nr_error *err) {
     nr_status status = helper_decode(h, t->picture_bytes, t->picture_n, &t->cancelled, out, err);
     t->decode_ms = http_now_ms() - start_ms;
     t->damaged = h->damaged;
-    free(t->picture_bytes);
-    t->picture_bytes = NULL;
+    picture_drop(t);
     return status;
+}
+
+void picture_drop(task *t) {
+    if (t->picture_fetched)
+        helper_release(t->picture_bytes, t->picture_n);
+    else
+        free(t->picture_bytes);
+    t->picture_bytes = NULL;
+    t->picture_fetched = false;
 }

@@ -169,7 +169,7 @@ static bool admit(server *s, http_exchange *x, visit *v) {
         return false;
     }
     if (s->n_admitted >= s->admitted_max ||
-        s->bytes_admitted + x->head.content_length > SERVER_BODIES_MAX) {
+        s->bytes_admitted + x->head.content_length > s->options.bodies_bytes_max) {
         s->counters.refused_busy++;
         server_error(x, 503, "overloaded", "all places in the queue are taken", retry_after(s));
         return false;

@@ -13,6 +13,7 @@
 #include "http.h"
 #include "newsreader.h"
 #include "newsreader_sched.h"
+#include "server.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -20,27 +21,25 @@
 #include <stdatomic.h>
 
 #define SERVER_BODY_MAX ((uint64_t)32 << 20)    /* a 20 MiB picture in base64, and some */
-#define SERVER_BODIES_MAX ((uint64_t)256 << 20) /* of all requests together */
 #define SERVER_KEYS_MAX 256
 #define SERVER_NAMES_MAX 16
 #define SERVER_WORKERS 8  /* mostly wait for pictures to come */
-#define SERVER_DECODERS 2 /* of them may decode at the same time: bounds memory */
+#define SERVER_DECODERS 2 /* of them may decode at the same time, where nothing else is said */
+#define SERVER_SLOTS 4
 #define SERVER_PROMPT_MAX 32768
 
 typedef struct server_options {
-    const char *model_dir;
-    bool bundled; /* model_dir is the bundled reader */
     const char *host, *key_file;
-    int port;
+    int32_t port, queue;
     const char *names[SERVER_NAMES_MAX]; /* further names a Host header may have */
     int n_names;
     net_range nets[SERVER_NAMES_MAX]; /* that may be fetched from beside public addresses */
     int n_nets;
-    char *config_text; /* owns */
     bool quiet;
     int32_t request_seconds, drain_seconds, connections_max;
-    nr_engine_options engine;
-    nr_sched_options sched;
+    uint64_t bodies_bytes_max; /* of all requests together */
+    json_t *config;            /* owns; strings above are borrowed from it */
+    char *key_path;            /* owns */
 } server_options;
 
 typedef struct server server;
@@ -76,6 +75,7 @@ struct task {
     char *url;              /* owns; as the client wrote it, or NULL */
     uint8_t *picture_bytes; /* owns; NULL: none */
     size_t picture_n;
+    bool picture_fetched; /* picture_bytes are helper_fetch's */
     char *prompt; /* owns; NULL: fields */
     nr_fit fit;
     answer answers[NR_REQUEST_QUESTIONS_MAX];
@@ -105,7 +105,7 @@ typedef struct counters {
     uint64_t refused_busy, gone, bytes_in, bytes_out;
     double request_ms_sum;
     double fetch_ms, decode_ms, queued_ms, prefill_ms, generate_ms; /* of requests answered */
-    uint64_t request_ms_bucket[8]; /* see api_status.c */
+    uint64_t request_ms_bucket[8]; /* see api_metrics.c */
     uint64_t allocations_at_start;
 } counters;
 
@@ -115,9 +115,11 @@ struct server {
     http *http;
     nr_engine *engine;
     nr_sched *sched;
-    uint64_t sched_bytes;
-    const char
-        *degraded; /* reason why a smaller model runs than was asked for; NULL: it does not */
+    nr_ladder_report report; /* which model was chosen, and why */
+    const char *model;       /* its name; in report */
+    bool bundled;            /* it is the bundled reader */
+    int32_t n_decoders;      /* pictures that the plan has room for at a time */
+    uint64_t ram_bytes_max;  /* the ceiling; 0: none */
     char *keys[SERVER_KEYS_MAX];
     int n_keys;
     int wake_fd;
@@ -172,6 +174,13 @@ void server_reply_json(http_exchange *x, int status, json_t *owned);
 /* Admitted exchanges: the place is the task's from now on. */
 task *server_task_create(server *s, http_exchange *x, const task_shape *shape);
 
+/* ---- server_main.c: between blocks of weights; false when a signal said to stop */
+bool server_going_on(void *server_ptr, uint64_t bytes_done, uint64_t bytes_total);
+
+/* ---- server_model.c */
+/* 0, or an exit status after saying why. */
+int server_model_open(server *s, const server_start *start);
+
 /* ---- tasks.c */
 bool tasks_open(server *s);
 void tasks_close(server *s);
@@ -187,6 +196,7 @@ int server_status_of(const task *t, const char **code);
 nr_status picture_fetch(task *t, helper *h, nr_error *err);
 nr_status picture_decode(task *t, helper *h, nr_picture **out,
                          nr_error *err); /* NULL: text alone */
+void picture_drop(task *t);              /* its bytes, where there are any */
 
 /* ---- api_input.c */
 /* Body as JSON, within limits; NULL: has replied with an error. */
@@ -218,8 +228,10 @@ bool openapi_build(server *s);
 void metrics_count(server *s, const http_exchange *x);
 
 /* ---- server_options.c */
-/* 0, or an exit status after saying why. */
-int server_options_parse(int argc, char **argv, server_options *out);
+/* Defaults, the file, the command line. 0, or an exit status after saying why; *out is to be freed
+ * either way. */
+int server_options_read(const server_start *start, server_options *out);
+void server_options_free(server_options *options);
 bool server_keys_load(server *s);
 void server_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * server_main.c - start, run, stop. Nothing is served before the model has answered a question of
- * its own twice alike. SIGTERM: new requests are refused, those admitted are finished, then status
+ * server_main.c - start, run, stop. Nothing is served before a model has passed its self-test.
+ * SIGTERM: new requests are refused, those admitted are finished, then status
  * 0; a second signal or the end of --drain-seconds gives up what is left.
  */
 #define _GNU_SOURCE
@@ -9,6 +9,7 @@
 #include "server_internal.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,69 +17,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_MODEL = 3 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define SELF_TEST_SIDE 64
-#define SELF_TEST_TOKENS 4
-
-/* ---- the model ------------------------------------------------------------------------------ */
-
-/* The one place that decides which model runs. */
-static bool open_model(server *s) {
-    nr_error err = {0};
-    nr_status status = nr_engine_open(s->options.model_dir, &s->options.engine, &s->engine, &err);
-    if (status == NR_STATUS_OK)
-        status = nr_sched_bytes(s->engine, &s->options.sched, &s->sched_bytes, &err);
-    if (status == NR_STATUS_OK)
-        status = nr_sched_open(s->engine, &s->options.sched, &s->sched, &err);
-    if (status != NR_STATUS_OK) server_say("%s: %s", nr_status_text(status), err.message);
-    return status == NR_STATUS_OK;
-}
-
-static bool ask_once(server *s, const nr_picture *picture, char *text, size_t cap) {
-    static const char *const questions[] = {"What is the headline?"};
-    nr_request r = nr_request_default();
-    nr_job *job = NULL;
-    nr_error err = {0};
-    nr_event event;
-    size_t used = 0;
-    r.picture = picture;
-    r.questions = questions;
-    r.n_questions = 1;
-    r.generation.max_tokens = SELF_TEST_TOKENS;
-    r.generation.ignore_stop = true;
-    if (nr_sched_submit(s->sched, &r, &job, &err) != NR_STATUS_OK) {
-        server_say("self-test: %s", err.message);
-        return false;
-    }
-    while ((event = nr_job_next(job, -1)).kind != NR_EVENT_END) {
-        if (event.kind != NR_EVENT_TEXT || used + event.n_bytes >= cap) continue;
-        memcpy(text + used, event.text, event.n_bytes);
-        used += event.n_bytes;
-    }
-    text[used] = '\0';
-    nr_job_close(job);
-    return event.status == NR_STATUS_OK;
-}
-
-/* A picture and a question through everything, twice, with the same answer. */
-static bool self_test(server *s) {
-    static uint8_t rgb[SELF_TEST_SIDE * SELF_TEST_SIDE * 3];
-    char first[4096], second[4096];
-    nr_picture *picture = NULL;
-    nr_error err = {0};
-    for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (uint8_t)(i * 37 % 251);
-    if (nr_engine_get_info(s->engine).image_tokens > 0 &&
-        nr_picture_from_rgb(rgb, SELF_TEST_SIDE, SELF_TEST_SIDE, &picture, &err) != NR_STATUS_OK) {
-        server_say("self-test: %s", err.message);
-        return false;
-    }
-    bool fine = ask_once(s, picture, first, sizeof first) &&
-                ask_once(s, picture, second, sizeof second) && strcmp(first, second) == 0;
-    nr_picture_free(picture);
-    if (!fine) server_say("the self-test failed: the model does not answer alike twice");
-    return fine;
-}
+#define MMAP_BYTES (256 << 10)
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
@@ -100,6 +41,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
     server *s = arg;
     (void)fd;
     (void)what;
+    if (!s->http) return; /* still loading */
     api_memory_tick(s);
     tasks_advance(s);
     stop_if_drained(s);
@@ -124,17 +66,26 @@ static void on_stop(evutil_socket_t fd, short what, void *arg) {
     server *s = arg;
     (void)fd;
     (void)what;
-    if (s->draining) {
+    if (s->draining && s->http) {
         give_up(s);
         return;
     }
     s->draining = true;
+    if (!s->http) return; /* still loading: server_going_on says no */
     if (!s->options.quiet) server_say("finishing %d requests, then stopping", s->n_admitted);
     http_stop_accepting(s->http);
     api_memory_tick(s);
     event_add(s->tick, &(struct timeval){.tv_usec = 20000}); /* notices the end soon */
     evtimer_add(s->drain_limit, &(struct timeval){.tv_sec = s->options.drain_seconds});
     stop_if_drained(s);
+}
+
+bool server_going_on(void *server_ptr, uint64_t bytes_done, uint64_t bytes_total) {
+    server *s = server_ptr;
+    (void)bytes_done;
+    (void)bytes_total;
+    event_base_loop(s->base, EVLOOP_NONBLOCK);
+    return !s->draining;
 }
 
 static bool open_events(server *s) {
@@ -170,27 +121,32 @@ static void announce(const server *s) {
     nr_engine_info info = nr_engine_get_info(s->engine);
     bool v6 = strchr(s->options.host, ':') != NULL;
     fprintf(stderr, "newsreader: %s, %s, %s kernels, %d slots, %d may wait; loaded in %.1f s\n",
-            info.model, info.dtype, info.kernels, s->options.sched.n_slots,
-            s->options.sched.n_queued, info.load_ms * 1e-3);
+            s->model, info.dtype, info.kernels, s->admitted_max - s->options.queue,
+            s->options.queue, info.load_ms * 1e-3);
     printf("ready http://%s%s%s:%d/\n", v6 ? "[" : "", s->options.host, v6 ? "]" : "",
            http_port(s->http));
     fflush(stdout);
 }
 
-static int run(server *s) {
+/* Large blocks go back to the system when they are freed, so that memory follows the requests. */
+static void tame_heap(void) {
+    mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MMAP_BYTES);
+    mallopt(M_ARENA_MAX, 2);
+}
+
+static int run(server *s, const server_start *start) {
     if (!server_keys_load(s)) return EXIT_USAGE;
     if (!open_events(s) || !openapi_build(s)) {
         server_say("out of memory or descriptors: %s", strerror(errno));
         return EXIT_FAILED;
     }
-    s->options.sched.notify = server_wake;
-    s->options.sched.notify_ctx = s;
-    if (!open_model(s)) return EXIT_NO_MODEL;
-    if (!self_test(s)) return EXIT_NO_MODEL;
+    int code = server_model_open(s, start);
+    if (s->draining) return EXIT_DONE; /* SIGTERM came while it loaded */
+    if (code != 0) return code;
+    json_set_alloc_funcs(malloc, free); /* requests' JSON is not of the library's account */
+    if (!tasks_open(s) || !listen_at(s)) return EXIT_FAILED;
     s->counters.allocations_at_start = nr_memory_usage_get().allocations;
-    s->admitted_max = s->options.sched.n_slots + s->options.sched.n_queued;
-    if (!tasks_open(s)) return EXIT_FAILED;
-    if (!listen_at(s)) return EXIT_FAILED;
     announce(s);
     event_base_dispatch(s->base);
     return s->exit_code;
@@ -214,27 +170,14 @@ static void close_all(server *s) {
     free(s->docs);
 }
 
-int server_main(int argc, char **argv, const char *default_model) {
+int server_main(const server_start *start) {
     static server s; /* large; one a process */
-    s = (server){.wake_fd = -1,
-                 .request_ms = 1000,
-                 .options = {.model_dir = default_model,
-                             .bundled = default_model != NULL,
-                             .host = "127.0.0.1",
-                             .port = 8009,
-                             .request_seconds = 120,
-                             .drain_seconds = 30,
-                             .connections_max = 1024,
-                             .engine = nr_engine_options_default(),
-                             .sched = nr_sched_options_default()}};
-    int code = server_options_parse(argc, argv, &s.options);
-    if (code == 0 && !s.options.model_dir) {
-        server_say("no model: name a Hugging Face folder with --model DIR");
-        code = EXIT_NO_MODEL;
-    }
+    s = (server){.wake_fd = -1, .request_ms = 1000};
+    tame_heap();
     signal(SIGPIPE, SIG_IGN);
-    if (code == 0) code = run(&s);
+    int code = server_options_read(start, &s.options);
+    if (code == 0) code = run(&s, start);
     close_all(&s);
-    free(s.options.config_text);
+    server_options_free(&s.options);
     return code;
 }

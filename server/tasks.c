@@ -87,7 +87,7 @@ static bool helper_works(helper *h) {
 bool tasks_open(server *s) {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
-    sem_init(&s->decoders, 0, SERVER_DECODERS);
+    sem_init(&s->decoders, 0, (unsigned)s->n_decoders);
     for (; s->n_workers < SERVER_WORKERS; s->n_workers++) {
         nr_error err = {0};
         helper *h = &s->helpers[s->n_workers];
@@ -95,6 +95,7 @@ bool tasks_open(server *s) {
             server_say("%s", err.message);
             return false;
         }
+        h->pixels_max = nr_engine_get_plan(s->engine).picture_pixels_max;
         if (!helper_works(h) ||
             pthread_create(&s->workers[s->n_workers], NULL, run_worker, s) != 0) {
             helper_close(h);
@@ -107,6 +108,7 @@ bool tasks_open(server *s) {
 void tasks_submit(task *t) {
     server *s = t->server;
     t->generation.stop_texts = (const char *const *)t->stop_texts;
+    http_drop_body(t->exchange);
     t->next = NULL;
     pthread_mutex_lock(&s->lock);
     *(s->todo_end ? &s->todo_end->next : &s->todo) = t;
@@ -126,7 +128,7 @@ void tasks_free(task *t) {
         free(t->stop_texts[i]);
     for (int i = 0; i < NR_REQUEST_QUESTIONS_MAX; i++) free(t->answers[i].text);
     free(t->url);
-    free(t->picture_bytes);
+    picture_drop(t);
     free(t->prompt);
     free(t);
 }

@@ -34,15 +34,24 @@ function drawBar(bar, legend, parts, total) {
 const bytes = (n) => n >= 1e9 ? (n / 1e9).toFixed(2) + ' GB' : (n / 1e6).toFixed(0) + ' MB';
 const ms = (t) => t >= 1000 ? (t / 1000).toFixed(2) + ' s' : t.toFixed(0) + ' ms';
 
+// Parts of the plan by what a reader of the page cares for, in the colours' order.
+const groups = [['weights', /^weights/],
+                ['requests', /^(kv cache|picture features|waiting|prompts)/],
+                ['work', /^(scratch|image cache)/], ['program', /^(tokenizer|process|program)/],
+                ['pictures and uploads', /^(pictures being|requests being)/]];
+
 function showMemory(m) {
   const d = m.devices[0], p = d.planned;
-  const parts = [['weights', p.weights_bytes], ['scratch', p.scratch_bytes],
-                 ['requests', p.requests_bytes], ['program', p.program_bytes]];
-  const whole = Math.max(p.total_bytes, d.measured.resident_bytes);
+  const parts = groups.map(([name, which]) => [name, p.parts.filter((part) => which.test(part.name))
+    .reduce((sum, part) => sum + part.bytes, 0)]);
+  const sum = parts.reduce((all, part) => all + part[1], 0);
+  const whole = Math.max(sum, p.total_bytes, d.measured.resident_bytes);
   drawBar($('memory'), $('memory-legend'), parts.map(([n, v]) => [n, v, bytes(v)]), whole);
   $('used').style.left = 100 * d.measured.resident_bytes / whole + '%';
   $('memory-text').textContent = bytes(d.measured.resident_bytes) + ' in use of ' +
-    bytes(p.total_bytes) + ' planned · ' + bytes(d.machine.available_bytes) + ' free · ' +
+    bytes(p.total_bytes) + ' planned' +
+    (d.ceiling_bytes ? ', at most ' + bytes(d.ceiling_bytes) : '') + ' · ' +
+    bytes(d.machine.available_bytes) + ' free · ' +
     m.queue.running + ' running, ' + m.queue.waiting + ' waiting';
 }
 
@@ -161,6 +170,6 @@ document.addEventListener('keydown', (e) => {
 });
 fetch('/health').then((r) => r.json()).then((h) => {
   $('model').textContent = h.model + ' · ' + h.dtype + ' · ' + h.kernels +
-    (h.degraded ? ' · ' + h.reason : '') + ' · ' + h.queue.slots + ' at once';
+    (h.degraded ? ' · a fallback: ' + h.reason : '') + ' · ' + h.queue.slots + ' at once';
 }).catch(() => { $('model').textContent = 'the service does not answer'; });
 new EventSource('/memory_status/stream').onmessage = (e) => showMemory(JSON.parse(e.data));

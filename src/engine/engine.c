@@ -74,6 +74,7 @@ static nr_status create_model(const char *where, const nr_engine_options *option
         .kv_int8 = nr_kv_used(options) == NR_KV_INT8,
         .context = options->context_tokens,
         .rows_max = options->prefill_rows,
+        .logits_rows = options->scheduler ? options->n_slots : 0, /* all may write in one call */
         .all_layers = options->all_layers};
     nr_status status = desc->create(&b->config, &model_options, &b->model, err);
     return status == NR_STATUS_OK ? status : nr_error_prefix(err, status, "%s", where);

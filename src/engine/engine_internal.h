@@ -36,6 +36,7 @@ struct nr_engine {
     nr_memory_plan plan;
     nr_engine_options options; /* as given; its pointers are not kept */
     int32_t n_sessions;        /* open */
+    bool has_scheduler;        /* one is open */
     nr_image_cache images;
     char model_name[128], template_note[96];
 };
@@ -100,6 +101,17 @@ void nr_plan_add(nr_memory_plan *plan, const char *name, const char *note, uint6
                  bool on_device);
 /* Fill the sums of a plan from its parts and the fields by name. */
 void nr_plan_sum(nr_memory_plan *plan);
+/* Arenas of a scheduler by what they are for; what it has of prompts beside them is an encoder. */
+typedef struct nr_sched_parts {
+    uint64_t cache_bytes;   /* keys, values, features of its slots */
+    uint64_t picture_bytes; /* pixels of running and waiting requests */
+    uint64_t other_bytes;   /* prompts, events, logits, scratch of preprocessing */
+} nr_sched_parts;
+/* Errors: ARG (numbers out of range), LIMIT. */
+nr_status nr_sched_measure(nr_model *model, int32_t n_slots, int32_t n_queued, nr_sched_parts *out,
+                           nr_error *err);
+/* Is it one that the engine's plan has room for? Errors: ARG (empty), LIMIT. */
+nr_status nr_engine_check_picture(const nr_engine *e, const nr_picture *picture, nr_error *err);
 /* Bytes of prompt text that a session of `context` tokens takes. */
 size_t nr_prompt_room(int32_t context);
 

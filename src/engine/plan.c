@@ -6,9 +6,10 @@
  * few blocks beside arenas (vocabulary, prompt buffers, staging) are counted by the module that
  * allocates them. What no code can count - program, libraries, stacks - is one stated constant.
  *
- *   resident = weights + scratch + slots * session + image cache + tokenizer + process
- *   peak     = the larger of: resident + pictures being decoded;
- *              weights + tokenizer + process + staging, while loading
+ *   resident = weights + scratch + slots * session (or a scheduler) + image cache + tokenizer +
+ *              process + the program's own
+ *   peak     = the larger of: resident + pictures being decoded + what passes through the program;
+ *              weights + tokenizer + process + the program's own + staging, while loading
  */
 #include "engine_internal.h"
 
@@ -80,15 +81,26 @@ static void add_sessions(nr_memory_plan *p, const nr_model *model, const nr_sess
     nr_plan_add(p, "picture preprocessing", "x slots", n * image, false);
     nr_plan_add(p, "prompt and logits buffers", "context x slots",
                 n * (s->host.used - image + encoder_bytes), false);
-    p->session_bytes = s->device.used + s->host.used + encoder_bytes;
+}
+
+static void add_scheduler(nr_memory_plan *p, const nr_model *model, const nr_sched_parts *s,
+                          uint64_t encoder_bytes) {
+    uint64_t features = (uint64_t)p->n_slots * nr_image_features_bytes(model);
+    nr_plan_add(p, "kv cache", "context x slots", s->cache_bytes - features, true);
+    nr_plan_add(p, "picture features", "x slots", features, true);
+    nr_plan_add(p, "waiting pictures", "slots and queue", s->picture_bytes, false);
+    nr_plan_add(p, "prompts and answers", "slots and queue", s->other_bytes + encoder_bytes, false);
+    p->scheduler_bytes = s->cache_bytes + s->picture_bytes + s->other_bytes + encoder_bytes;
 }
 
 void nr_plan_sum(nr_memory_plan *p) {
-    uint64_t stays = p->weights_bytes + p->tokenizer_bytes + p->process_bytes;
-    uint64_t works =
-        p->scratch_bytes + (uint64_t)p->n_slots * p->session_bytes + p->image_cache_bytes;
+    uint64_t sessions = (uint64_t)p->n_slots * p->session_bytes;
+    uint64_t stays = p->weights_bytes + p->tokenizer_bytes + p->process_bytes + p->program_bytes;
+    uint64_t works = p->scratch_bytes + (p->scheduler_bytes ? p->scheduler_bytes : sessions) +
+                     p->image_cache_bytes;
     p->resident_bytes = stays + works;
-    p->total_bytes = stays + NR_MAX(works + p->picture_bytes, p->staging_bytes);
+    p->total_bytes =
+        stays + NR_MAX(works + p->picture_bytes + p->passing_bytes, p->staging_bytes);
     p->ram_bytes = p->total_bytes; /* the CPU is the only device so far */
     p->vram_bytes = 0;
 }
@@ -97,7 +109,9 @@ static void begin(nr_memory_plan *p, const char *name, const nr_engine_options *
     *p = (nr_memory_plan){.n_slots = o->n_slots ? o->n_slots : 1,
                           .kv = nr_kv_used(o),
                           .device = "cpu",
-                          .process_bytes = NR_PROCESS_BYTES};
+                          .process_bytes = NR_PROCESS_BYTES,
+                          .program_bytes = o->program_bytes,
+                          .passing_bytes = o->passing_bytes};
     snprintf(p->model, sizeof p->model, "%s", name);
     uint64_t pixels = o->picture_pixels_max ? o->picture_pixels_max : NR_IMAGE_PIXELS_MAX;
     p->picture_pixels_max = pixels;
@@ -107,7 +121,9 @@ static void begin(nr_memory_plan *p, const char *name, const nr_engine_options *
 static void finish(nr_memory_plan *p) {
     nr_plan_add(p, "tokenizer", "vocabulary", p->tokenizer_bytes, false);
     nr_plan_add(p, "process", "program, libraries, stacks", p->process_bytes, false);
+    nr_plan_add(p, "program's own", "as it says", p->program_bytes, false);
     add_passing(p, "pictures being decoded", "largest picture", p->picture_bytes);
+    add_passing(p, "requests being received", "as the program says", p->passing_bytes);
     add_passing(p, "staging", "while loading", p->staging_bytes);
     nr_plan_sum(p);
 }
@@ -117,11 +133,14 @@ nr_status nr_plan_make(const nr_plan_input *in, nr_memory_plan *out, nr_error *e
     nr_ledger ledger = {0};
     nr_arena weights = nr_arena_measure(), scratch = nr_arena_measure();
     nr_session session = {0};
+    nr_sched_parts sched;
     begin(&p, in->name, in->options);
     weights.ledger = &ledger;
     in->model->desc->carve_weights(in->model, &weights);
     nr_scratch_carve(in->model, in->be, &scratch);
     NR_TRY(nr_session_carve(&session, in->model, err));
+    if (in->options->scheduler)
+        NR_TRY(nr_sched_measure(in->model, p.n_slots, in->options->n_queued, &sched, err));
     size_t cache = nr_image_cache_bytes(in->model, in->options->image_cache);
     NR_FAIL_IF(weights.overflow || scratch.overflow || session.host.overflow ||
                    session.device.overflow || cache == SIZE_MAX,
@@ -137,7 +156,11 @@ nr_status nr_plan_make(const nr_plan_input *in, nr_memory_plan *out, nr_error *e
     if (in->tokenizer)
         encoder = nr_encoder_bytes(in->tokenizer, nr_prompt_room(in->model->info.context));
     add_weights(&p, &ledger);
-    add_sessions(&p, in->model, &session, encoder);
+    p.session_bytes = session.device.used + session.host.used + encoder;
+    if (in->options->scheduler)
+        add_scheduler(&p, in->model, &sched, encoder);
+    else
+        add_sessions(&p, in->model, &session, encoder);
     nr_plan_add(&p, "scratch", "largest forward call", p.scratch_bytes, true);
     nr_plan_add(&p, "image cache", "pictures kept", p.image_cache_bytes, true);
     finish(&p);

@@ -14,6 +14,7 @@
 #include "nr_limits.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #define SLOTS_DEFAULT 4
 #define QUEUED_DEFAULT 32
@@ -40,9 +41,9 @@ nr_request nr_request_default(void) {
                         .generation = nr_generation_options_default()};
 }
 
-static nr_status make_config(const nr_engine *e, const nr_sched_options *o,
+/* All but the kit. */
+static nr_status make_config(const nr_model_info *info, const nr_sched_options *o,
                              nr_scheduler_config *out, nr_error *err) {
-    const nr_model_info *info = &e->model->info;
     NR_FAIL_IF(o->struct_bytes != sizeof *o, ARG,
                "nr_sched_options of %u bytes, expected %zu: use nr_sched_options_default",
                o->struct_bytes, sizeof *o);
@@ -50,8 +51,7 @@ static nr_status make_config(const nr_engine *e, const nr_sched_options *o,
                o->n_slots, NR_BATCH_MAX);
     NR_FAIL_IF(o->n_queued < 0 || o->n_queued > QUEUED_MAX, ARG,
                "queued requests: %d, expected 0 to %d", o->n_queued, QUEUED_MAX);
-    *out = (nr_scheduler_config){.kit = nr_engine_kit(e),
-                                 .n_slots = o->n_slots,
+    *out = (nr_scheduler_config){.n_slots = o->n_slots,
                                  .n_jobs = o->n_slots + o->n_queued,
                                  .notify = o->notify,
                                  .notify_ctx = o->notify_ctx};
@@ -67,25 +67,94 @@ static nr_status carve_scratch(nr_sched *s, const nr_model_info *info, nr_error 
     return NR_STATUS_OK;
 }
 
+nr_status nr_sched_measure(nr_model *model, int32_t n_slots, int32_t n_queued, nr_sched_parts *out,
+                           nr_error *err) {
+    nr_sched_options o = nr_sched_options_default();
+    nr_scheduler_config config;
+    nr_sched measured = {.scratch = nr_arena_measure()};
+    nr_arena host = nr_arena_measure(), device = nr_arena_measure();
+    o.n_slots = n_slots;
+    o.n_queued = n_queued;
+    NR_TRY(make_config(&model->info, &o, &config, err));
+    NR_TRY(carve_scratch(&measured, &model->info, err));
+    config.kit.model = model;
+    nr_scheduler_measure(&config, &host, &device);
+    NR_FAIL_IF(host.overflow || device.overflow, LIMIT,
+               "size of a scheduler of %d slots does not fit 64 bits", n_slots);
+    size_t one_picture = nr_round_up(config.pixels_n * sizeof(float), NR_ALIGN_BYTES);
+    out->cache_bytes = device.used;
+    out->picture_bytes = (uint64_t)config.n_jobs * one_picture;
+    out->other_bytes = host.used + measured.scratch.used - out->picture_bytes;
+    return NR_STATUS_OK;
+}
+
 nr_status nr_sched_bytes(const nr_engine *engine, const nr_sched_options *options, uint64_t *bytes,
                          nr_error *err) {
     nr_sched_options o = options ? *options : nr_sched_options_default();
-    nr_scheduler_config config;
-    nr_sched measured = {.scratch = nr_arena_measure()};
-    NR_TRY(make_config(engine, &o, &config, err));
-    NR_TRY(carve_scratch(&measured, &engine->model->info, err));
-    *bytes = nr_scheduler_bytes(&config) + measured.scratch.used;
+    nr_scheduler_config unused;
+    nr_sched_parts parts;
+    NR_TRY(make_config(&engine->model->info, &o, &unused, err));
+    NR_TRY(nr_sched_measure(engine->model, o.n_slots, o.n_queued, &parts, err));
+    *bytes = parts.cache_bytes + parts.picture_bytes + parts.other_bytes +
+             nr_encoder_bytes(engine->tokenizer, nr_prompt_room(engine->model->info.context));
     return NR_STATUS_OK;
+}
+
+static nr_status check_ceiling(const nr_engine *e, const nr_sched_options *o, nr_error *err) {
+    const nr_memory_plan *p = &e->plan;
+    uint64_t room = p->scheduler_bytes, bytes;
+    if (room == 0) room = (uint64_t)p->n_slots * p->session_bytes;
+    NR_FAIL_IF(e->has_scheduler || e->n_sessions > 0, CEILING,
+               "a scheduler beside %s, the plan under a ceiling has room for one of both",
+               e->has_scheduler ? "another" : "sessions");
+    NR_TRY(nr_sched_bytes(e, o, &bytes, err));
+    NR_FAIL_IF(bytes > room, CEILING,
+               "scheduler of %llu bytes, the plan under a ceiling has room for %llu",
+               (unsigned long long)bytes, (unsigned long long)room);
+    return NR_STATUS_OK;
+}
+
+_Static_assert(NR_PICTURE_KEY_BYTES == NR_IMAGE_KEY_BYTES, "a job's key is the image cache's");
+
+static nr_image_key key_of(const uint8_t *bytes) {
+    nr_image_key key;
+    memcpy(key.bytes, bytes, sizeof key.bytes);
+    return key;
+}
+
+static bool recall_picture(void *images, const uint8_t *key, float *features) {
+    nr_image_key k = key_of(key);
+    return nr_image_cache_get(images, &k, features);
+}
+
+static void keep_picture(void *images, const uint8_t *key, const float *features) {
+    nr_image_key k = key_of(key);
+    nr_image_cache_put(images, &k, features);
 }
 
 static nr_status open_parts(nr_sched *s, const nr_sched_options *o, nr_error *err) {
     nr_scheduler_config config;
-    NR_TRY(make_config(s->engine, o, &config, err));
+    NR_TRY(make_config(&s->engine->model->info, o, &config, err));
+    if (s->engine->options.ram_bytes_max) NR_TRY(check_ceiling(s->engine, o, err));
+    config.kit = nr_engine_kit(s->engine);
+    if (s->engine->images.n > 0) {
+        config.recall = recall_picture;
+        config.keep = keep_picture;
+        config.pictures_ctx = &s->engine->images;
+    }
     s->n_slots = o->n_slots;
     NR_TRY(carve_scratch(s, &s->engine->model->info, err)); /* measures */
     NR_TRY(nr_arena_alloc(&s->scratch, false, "preprocessing", err));
     NR_TRY(nr_engine_encoder(s->engine, &s->encoder, err));
     return nr_scheduler_create(&config, &s->scheduler, err);
+}
+
+static void release(nr_sched *s) {
+    nr_scheduler_free(s->scheduler);
+    nr_encoder_free(s->encoder);
+    nr_arena_free(&s->scratch);
+    pthread_mutex_destroy(&s->prepare);
+    nr_free(s);
 }
 
 nr_status nr_sched_open(nr_engine *engine, const nr_sched_options *options, nr_sched **out,
@@ -98,9 +167,10 @@ nr_status nr_sched_open(nr_engine *engine, const nr_sched_options *options, nr_s
     pthread_mutex_init(&s->prepare, NULL);
     nr_status status = open_parts(s, &o, err);
     if (status != NR_STATUS_OK) {
-        nr_sched_close(s);
+        release(s);
         return status;
     }
+    engine->has_scheduler = true;
     *out = s;
     return NR_STATUS_OK;
 }
@@ -111,11 +181,8 @@ void nr_sched_drain(nr_sched *s) {
 
 void nr_sched_close(nr_sched *s) {
     if (!s) return;
-    nr_scheduler_free(s->scheduler);
-    nr_encoder_free(s->encoder);
-    nr_arena_free(&s->scratch);
-    pthread_mutex_destroy(&s->prepare);
-    nr_free(s);
+    s->engine->has_scheduler = false;
+    release(s);
 }
 
 static nr_status prepare_picture(nr_sched *s, const nr_request *r, nr_job *job, nr_error *err) {
@@ -126,7 +193,12 @@ static nr_status prepare_picture(nr_sched *s, const nr_request *r, nr_job *job, 
     if (!r->picture) return NR_STATUS_OK;
     NR_FAIL_IF(info->n_image_tokens == 0, ARG, "model \"%s\" reads text only, a picture was given",
                s->engine->info.model);
+    NR_TRY(nr_engine_check_picture(s->engine, r->picture, err));
     NR_TRY(nr_fit_resolve(info, r->fit, &settings, &used, err));
+    if (s->engine->images.n > 0) {
+        nr_image_key key = nr_image_key_of(&r->picture->image, (int)used);
+        memcpy(job->picture_key, key.bytes, sizeof key.bytes);
+    }
     return nr_preprocess_run(&settings, &r->picture->image, job->pixels, s->scratch.base,
                              s->scratch_bytes, err);
 }
@@ -199,6 +271,7 @@ nr_event nr_job_next(nr_job *job, int32_t timeout_ms) {
                                      .prompt_tokens = r.stats.prompt_tokens,
                                      .cached_tokens = r.stats.cached_tokens,
                                      .answer_tokens = r.stats.answer_tokens,
+                                     .image_cached = r.stats.image_cached,
                                      .vision_ms = r.stats.vision_ms,
                                      .prefill_ms = r.stats.prefill_ms,
                                      .decode_ms = r.stats.decode_ms};

@@ -85,10 +85,16 @@ static nr_status create_parts(nr_session *s, nr_error *err) {
     return NR_STATUS_OK;
 }
 
+/* Under a ceiling. Where a scheduler is planned its memory lends a session to the self-test. */
+static int32_t sessions_max(const nr_engine *e) {
+    if (e->has_scheduler) return 0;
+    return e->options.scheduler ? 1 : e->plan.n_slots;
+}
+
 nr_status nr_session_create(nr_engine *engine, nr_session **out, nr_error *err) {
-    NR_FAIL_IF(engine->options.ram_bytes_max && engine->n_sessions >= engine->plan.n_slots, CEILING,
+    NR_FAIL_IF(engine->options.ram_bytes_max && engine->n_sessions >= sessions_max(engine), CEILING,
                "session %d, the plan under a ceiling has room for %d", engine->n_sessions + 1,
-               engine->plan.n_slots);
+               sessions_max(engine));
     nr_session *s = nr_calloc(1, sizeof *s);
     NR_FAIL_IF(!s, NO_MEMORY, "session");
     s->engine = engine;
@@ -111,8 +117,8 @@ void nr_session_free(nr_session *s) {
     nr_free(s);
 }
 
-static nr_status check_picture(const nr_session *s, const nr_picture *picture, nr_error *err) {
-    uint64_t most = s->engine->options.picture_pixels_max;
+nr_status nr_engine_check_picture(const nr_engine *e, const nr_picture *picture, nr_error *err) {
+    uint64_t most = e->options.picture_pixels_max;
     uint64_t pixels = (uint64_t)picture->image.width * (uint64_t)picture->image.height;
     NR_FAIL_IF(pixels == 0, ARG, "the picture is empty");
     NR_FAIL_IF(most && pixels > most, LIMIT, "picture of %dx%d pixels, the plan has room for %llu",
@@ -140,7 +146,7 @@ nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_f
     s->stats = (nr_session_stats){.fit = fit};
     nr_sequence_set_image(&s->sequence, s->engine->be, NULL, NULL); /* none, should this fail */
     if (!picture) return NR_STATUS_OK;
-    NR_TRY(check_picture(s, picture, err));
+    NR_TRY(nr_engine_check_picture(s->engine, picture, err));
     nr_preprocess_settings settings;
     nr_image_key key;
     nr_image_cache *images = &s->engine->images;

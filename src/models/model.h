@@ -34,6 +34,7 @@ typedef struct nr_model_options {
     int32_t context;     /* positions of a sequence; 0: the model's own default */
     int32_t context_default; /* that default, at most what the checkpoint allows */
     int32_t rows_max;    /* rows of one forward call (prefill chunk); 0: default */
+    int32_t logits_rows; /* sequences that one forward call may bring to their end; 0: default */
     bool all_layers;     /* load layers that only a trace looks at */
     bool kv_int8;        /* KV cache in INT8 */
 } nr_model_options;

@@ -19,6 +19,7 @@ typedef enum nr_record_kind {
 /* Counts and times of one question; milliseconds by the clock. */
 typedef struct nr_job_stats {
     int32_t image_tokens, prompt_tokens, cached_tokens, answer_tokens;
+    bool image_cached;
     double queued_ms, vision_ms, prefill_ms, decode_ms;
 } nr_job_stats;
 

@@ -76,10 +76,12 @@ static void begin_question(nr_scheduler *s, nr_slot *slot, int32_t i_question) {
     const int32_t *ids = job->ids + (int64_t)i_question * s->config.kit.model->info.context;
     int32_t n_ids = job->n_ids[i_question], image_tokens = slot->stats.image_tokens;
     double vision_ms = slot->stats.vision_ms;
+    bool image_cached = slot->stats.image_cached;
     slot->i_question = i_question;
     slot->phase = NR_SLOT_READ;
     slot->since_ms = nr_clock_ms();
-    slot->stats = (nr_job_stats){.image_tokens = image_tokens, .vision_ms = vision_ms};
+    slot->stats = (nr_job_stats){
+        .image_tokens = image_tokens, .vision_ms = vision_ms, .image_cached = image_cached};
     slot->stats.prompt_tokens = n_ids;
     slot->stats.cached_tokens = nr_sequence_begin(&slot->sequence, ids, n_ids, 1);
     nr_answer_begin(&slot->answer, &s->config.kit, &slot->sequence, &job->settings);
@@ -182,26 +184,47 @@ static nr_slot *oldest(nr_scheduler *s, nr_slot_phase phase, uint64_t taken) {
     return found;
 }
 
-/* Everybody without a picture is ready at once; of those with one, the oldest is looked at. */
-static void look(nr_scheduler *s) {
-    uint64_t with_picture = 0;
+/* Its picture's features without the tower: none are wanted, or they were kept. */
+static bool recall(nr_scheduler *s, nr_slot *slot) {
+    const nr_scheduler_config *c = &s->config;
+    if (!slot->job->has_picture) {
+        nr_sequence_set_image(&slot->sequence, c->kit.be, NULL, NULL);
+        return true;
+    }
+    float *features = slot->sequence.cache.image_features;
+    if (!c->recall || !c->recall(c->pictures_ctx, slot->job->picture_key, features)) return false;
+    nr_sequence_reuse_image(&slot->sequence);
+    slot->stats.image_cached = true;
+    return true;
+}
+
+static void run_tower(nr_scheduler *s, nr_slot *slot) {
+    const nr_scheduler_config *c = &s->config;
+    double start_ms = nr_clock_ms();
+    nr_sequence_set_image(&slot->sequence, c->kit.be, slot->job->pixels, NULL);
+    if (c->keep)
+        c->keep(c->pictures_ctx, slot->job->picture_key, slot->sequence.cache.image_features);
+    slot->stats.vision_ms = nr_clock_ms() - start_ms;
+}
+
+/* Who needs no tower is ready at once; of those who do, the oldest is looked at. True: one was. */
+static bool look(nr_scheduler *s) {
+    uint64_t waiting = 0;
+    bool looked = false;
     nr_slot *slot;
-    while ((slot = oldest(s, NR_SLOT_LOOK, with_picture))) {
-        bool has_picture = slot->job->has_picture;
-        if (has_picture && with_picture) {
-            with_picture |= (uint64_t)1 << (slot - s->slots);
+    while ((slot = oldest(s, NR_SLOT_LOOK, waiting))) {
+        bool known = recall(s, slot);
+        if (!known && looked) {
+            waiting |= (uint64_t)1 << (slot - s->slots);
             continue;
         }
-        double start_ms = nr_clock_ms();
-        nr_sequence_set_image(&slot->sequence, s->config.kit.be,
-                              has_picture ? slot->job->pixels : NULL, NULL);
-        if (has_picture) {
-            with_picture |= (uint64_t)1 << (slot - s->slots);
-            slot->stats.vision_ms = nr_clock_ms() - start_ms;
+        if (!known) run_tower(s, slot);
+        looked |= !known;
+        if (slot->job->has_picture)
             slot->stats.image_tokens = s->config.kit.model->info.n_image_tokens;
-        }
         begin_question(s, slot, 0);
     }
+    return looked;
 }
 
 typedef struct batch {
@@ -297,20 +320,12 @@ static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double r
     pthread_mutex_unlock(&s->lock);
 }
 
-static bool picture_waits(nr_scheduler *s) {
-    for (int32_t i = 0; i < s->config.n_slots; i++)
-        if (s->slots[i].phase == NR_SLOT_LOOK && !s->slots[i].rests && s->slots[i].job->has_picture)
-            return true;
-    return false;
-}
-
 void *nr_scheduler_thread(void *scheduler) {
     nr_scheduler *s = scheduler;
     batch b;
     while (next_turn(s)) {
         double start_ms = nr_clock_ms();
-        bool looked = picture_waits(s);
-        look(s);
+        bool looked = look(s);
         double looked_ms = nr_clock_ms();
         gather(s, &b);
         if (b.n == 0) continue;

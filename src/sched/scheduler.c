@@ -37,11 +37,9 @@ static void carve(nr_scheduler *s, nr_arena *host, nr_arena *device) {
     for (int32_t i = 0; i < c->n_jobs; i++) carve_job(s, s->jobs ? &s->jobs[i] : &measured, host);
 }
 
-uint64_t nr_scheduler_bytes(const nr_scheduler_config *config) {
+void nr_scheduler_measure(const nr_scheduler_config *config, nr_arena *host, nr_arena *device) {
     nr_scheduler s = {.config = *config};
-    nr_arena host = nr_arena_measure(), device = nr_arena_measure();
-    carve(&s, &host, &device);
-    return (uint64_t)host.used + device.used;
+    carve(&s, host, device);
 }
 
 static nr_status start_thread(nr_scheduler *s, nr_error *err) {

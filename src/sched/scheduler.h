@@ -8,11 +8,11 @@
  *   nr_job_take_record(job, ...) until NR_RECORD_END; nr_job_release(job)      any thread
  *   nr_scheduler_free(s)
  *
- * One turn of the model's thread: at most one picture goes through the vision tower; then one
- * forward call reads one token of every answer that is being written and fills its remaining rows
- * with prompts, the oldest request first. So a new request delays running answers by at most a
- * picture and a full batch, and nobody by a whole prompt. Cancelling and deadlines act between
- * turns.
+ * One turn of the model's thread: at most one picture goes through the vision tower (those seen
+ * before need not, where features are kept); then one forward call reads one token of every answer
+ * that is being written and fills its remaining rows with prompts, the oldest request first. So a
+ * new request delays running answers by at most a picture and a full batch, and nobody by a whole
+ * prompt. Cancelling and deadlines act between turns.
  *
  * A request whose ring is full rests in its slot until somebody reads. Nothing is allocated between
  * create and free. What an answer is does not depend on who else is in the batch.
@@ -28,6 +28,7 @@
 
 #define NR_JOB_QUESTIONS_MAX 8
 #define NR_JOB_RING_BYTES ((size_t)64 << 10)
+#define NR_PICTURE_KEY_BYTES 32
 
 typedef struct nr_scheduler nr_scheduler;
 
@@ -42,6 +43,7 @@ typedef enum nr_job_state {
 typedef struct nr_job {
     /* filled by whoever took it, read by the model's thread after submit */
     bool has_picture;
+    uint8_t picture_key[NR_PICTURE_KEY_BYTES]; /* what config.recall knows it by */
     float *pixels; /* [pixels_n] as the model's preprocessing makes them */
     int32_t *ids;  /* [NR_JOB_QUESTIONS_MAX, context] prompts */
     int32_t n_ids[NR_JOB_QUESTIONS_MAX];
@@ -63,12 +65,17 @@ typedef struct nr_scheduler_config {
     int32_t n_slots;           /* 1 .. NR_BATCH_MAX */
     int32_t n_jobs;            /* running and queued together; > n_slots */
     size_t pixels_n;           /* floats of one picture; 0: text only */
+    /* Features of pictures seen before; both NULL: none are kept. Called on the model's thread.
+     * recall fills features (device) and says true, or leaves them alone. */
+    bool (*recall)(void *ctx, const uint8_t *key, float *features);
+    void (*keep)(void *ctx, const uint8_t *key, const float *features);
+    void *pictures_ctx;
     void (*notify)(void *ctx); /* or NULL: there are new records. Model's thread, no lock held */
     void *notify_ctx;
 } nr_scheduler_config;
 
-/* Bytes that create allocates. */
-uint64_t nr_scheduler_bytes(const nr_scheduler_config *config);
+/* What create allocates, into measuring arenas; of the kit only the model is looked at. */
+void nr_scheduler_measure(const nr_scheduler_config *config, nr_arena *host, nr_arena *device);
 /* Transfers *out; the model belongs to its thread until free. Errors: NO_MEMORY, LIMIT. */
 nr_status nr_scheduler_create(const nr_scheduler_config *config, nr_scheduler **out, nr_error *err);
 /* Ends what runs or waits as CANCELLED. All jobs must have been released. Accepts NULL. */

@@ -67,6 +67,10 @@ static nr_status serve_once(nr_error *err) {
     nr_engine_options o = nr_engine_options_default();
     nr_request r = nr_request_default();
     o.n_threads = 1;
+    o.scheduler = true;
+    o.n_slots = 4;
+    o.n_queued = 32;
+    o.image_cache = 1;
     r.questions = &question;
     r.n_questions = 1;
     r.generation.max_tokens = 3;

@@ -8,6 +8,7 @@
 #include "engine_internal.h"
 #include "known_checkpoints.h"
 #include "memory_parts.h"
+#include "newsreader_sched.h"
 #include "nr_alloc.h"
 
 #include <jansson.h>
@@ -88,6 +89,59 @@ static void test_is_what_happens(void **state) {
     for (int i = 0; i < 2; i++) nr_session_free(sessions[i]);
     nr_engine_close(engine);
     assert_int_equal(nr_alloc_get_stats().page_bytes, before);
+}
+
+/* Planned for a scheduler: what it allocates is in the plan, to the page under a ceiling of just
+ * that; a larger one and sessions beside it are refused. */
+static void test_scheduler(void **state) {
+    (void)state;
+    nr_engine_options o = nr_engine_options_default();
+    nr_sched_options so = nr_sched_options_default();
+    nr_engine *engine = NULL;
+    nr_sched *sched = NULL;
+    nr_session *session = NULL;
+    nr_self_test test;
+    nr_error problem;
+    uint64_t bytes;
+    o.scheduler = true;
+    o.n_slots = so.n_slots = 3;
+    o.n_queued = so.n_queued = 5;
+    o.picture_pixels_max = 1000000;
+    o.program_bytes = 1000;
+    nr_memory_plan p = plan_of(tiny, &o);
+    o.program_bytes = 3000;
+    o.passing_bytes = 50000;
+    nr_memory_plan more = plan_of(tiny, &o);
+    o.n_slots = 12;
+    nr_memory_plan wide = plan_of(tiny, &o);
+    o.n_slots = 3;
+    assert_true(wide.scratch_bytes > p.scratch_bytes); /* a row of logits for each slot */
+    assert_int_equal(more.resident_bytes, p.resident_bytes + 2000);
+    assert_int_equal(more.total_bytes, p.total_bytes + 52000);
+    assert_int_equal(part(&more, "program's own"), 3000);
+    assert_int_equal(part(&more, "requests being received"), 50000);
+    o.ram_bytes_max = more.total_bytes - 1;
+    assert_int_equal(nr_engine_open(tiny, &o, &engine, &problem), NR_STATUS_CEILING);
+    o.ram_bytes_max = more.total_bytes;
+    MUST(nr_engine_open(tiny, &o, &engine, err));
+    MUST(nr_engine_self_test(engine, &test, err));
+    MUST(nr_sched_bytes(engine, &so, &bytes, err));
+    assert_int_equal(bytes, more.scheduler_bytes);
+    so.n_queued = 6;
+    assert_int_equal(nr_sched_open(engine, &so, &sched, &problem), NR_STATUS_CEILING);
+    so.n_queued = 5;
+    MUST(nr_sched_open(engine, &so, &sched, err));
+    assert_int_equal(nr_session_create(engine, &session, &problem), NR_STATUS_CEILING);
+    nr_sched *second = NULL;
+    assert_int_equal(nr_sched_open(engine, &so, &second, &problem), NR_STATUS_CEILING);
+    assert_int_equal(nr_session_create(engine, &session, &problem), NR_STATUS_CEILING);
+    nr_sched_close(sched);
+    MUST(nr_session_create(engine, &session, err));
+    assert_int_equal(nr_sched_open(engine, &so, &sched, &problem), NR_STATUS_CEILING);
+    nr_session_free(session);
+    nr_engine_close(engine);
+    o.n_queued = 5000;
+    assert_int_equal(nr_engine_open(tiny, &o, &engine, &problem), NR_STATUS_ARG);
 }
 
 static void test_options_move_parts(void **state) {
@@ -282,6 +336,7 @@ static void test_known_config(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums),
                                        cmocka_unit_test(test_is_what_happens),
+                                       cmocka_unit_test(test_scheduler),
                                        cmocka_unit_test(test_options_move_parts),
                                        cmocka_unit_test(test_ceiling),
                                        cmocka_unit_test(test_options_refused),

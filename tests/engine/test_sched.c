@@ -5,6 +5,7 @@
  */
 #include "engine_fixture.h"
 
+#include "engine_internal.h"
 #include "newsreader_sched.h"
 #include "nr_alloc.h"
 
@@ -174,8 +175,9 @@ static void assert_answer(const sched_result *r, const sched_case *c) {
     assert_int_equal(r->n_tokens, c->want_tokens);
 }
 
-/* All at once, in some order, over some slots. stride has no factor in common with n_cases. */
-static void compare_all(int32_t n_slots, int stride) {
+/* All at once, in some order, over some slots. stride has no factor in common with n_cases. Returns
+ * how many forward calls it took. */
+static uint64_t compare_all(int32_t n_slots, int stride) {
     nr_sched *sched = open_sched(n_slots, n_cases);
     nr_job *jobs[N_CASES];
     sched_result r;
@@ -193,6 +195,7 @@ static void compare_all(int32_t n_slots, int stride) {
     assert_int_equal(stats.n_free, n_slots + n_cases);
     assert_int_equal(stats.n_running + stats.n_queued, 0);
     nr_sched_close(sched);
+    return stats.n_batches;
 }
 
 static void test_equal_to_alone(void **state) {
@@ -446,6 +449,63 @@ static void test_refusals(void **state) {
     assert_int_equal(nr_sched_open(engine, &o, &none, &e), NR_STATUS_ARG);
 }
 
+static void ask(nr_sched *sched, const sched_case *c, bool cached) {
+    nr_job *job = NULL;
+    nr_event event;
+    sched_result r = {0};
+    assert_int_equal(submit(sched, c, 0, &job), NR_STATUS_OK);
+    do {
+        event = nr_job_next(job, 60000);
+        if (event.kind == NR_EVENT_ANSWER) assert_int_equal(event.stats.image_cached, cached);
+    } while (take(&r, &event));
+    assert_answer(&r, c);
+    nr_job_close(job);
+}
+
+/* With room for two pictures: a second look gives the same bytes, the tower has not run. */
+static void test_pictures_kept(void **state) {
+    nr_engine *plain = engine;
+    nr_engine_options o = nr_engine_options_default();
+    char dir[4096];
+    (void)state;
+    o.n_threads = 1;
+    o.image_cache = 2;
+    MUST(nr_engine_open(fixture_path(dir, "%s/model", temp), &o, &engine, err));
+    nr_sched *sched = open_sched(2, n_cases);
+    ask(sched, &cases[0], false);
+    ask(sched, &cases[3], true); /* the same picture, another question */
+    ask(sched, &cases[1], false);
+    ask(sched, &cases[10], true);
+    ask(sched, &cases[2], false); /* takes the place of cases[1]'s */
+    ask(sched, &cases[7], false);
+    ask(sched, &cases[9], true);
+    ask(sched, &cases[5], false); /* no picture */
+    assert_int_equal(nr_sched_get_stats(sched).n_pictures, 4);
+    nr_sched_close(sched);
+    compare_all(3, 5);
+    nr_engine_close(engine);
+    engine = plain;
+}
+
+/* Planned for twelve slots, all of them write in one call; without, four at a time. */
+static void test_wide(void **state) {
+    nr_engine *plain = engine;
+    nr_engine_options o = nr_engine_options_default();
+    char dir[4096];
+    (void)state;
+    o.n_threads = 1;
+    o.scheduler = true;
+    o.n_slots = 12;
+    uint64_t narrow = compare_all(12, 5);
+    MUST(nr_engine_open(fixture_path(dir, "%s/model", temp), &o, &engine, err));
+    uint64_t wide = compare_all(12, 5);
+    print_message("forward calls: %llu four at a time, %llu\n", (unsigned long long)narrow,
+                  (unsigned long long)wide);
+    assert_true(4 * wide < 3 * narrow);
+    nr_engine_close(engine);
+    engine = plain;
+}
+
 /* What is announced is what is mapped, to the page. */
 static void test_bytes(void **state) {
     nr_sched_options o = nr_sched_options_default();
@@ -454,6 +514,7 @@ static void test_bytes(void **state) {
     (void)state;
     o.n_slots = 3;
     MUST(nr_sched_bytes(engine, &o, &bytes, err));
+    bytes -= nr_encoder_bytes(engine->tokenizer, nr_prompt_room(engine->model->info.context));
     MUST(nr_sched_open(engine, &o, &sched, err));
     uint64_t mapped = nr_alloc_get_stats().page_bytes - before;
     assert_true(mapped >= bytes && mapped - bytes < 4 * 4096);
@@ -470,6 +531,8 @@ int main(void) {
                                        cmocka_unit_test(test_deadlines),
                                        cmocka_unit_test(test_clients),
                                        cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_pictures_kept),
+                                       cmocka_unit_test(test_wide),
                                        cmocka_unit_test(test_bytes)};
     const struct CMUnitTest with_blip2[] = {cmocka_unit_test(test_equal_to_alone)};
     return cmocka_run_group_tests(tests, set_up, tear_down) +

@@ -224,7 +224,7 @@ static void test_misbehaviour(void **state) {
                      problem.message);
         if (strstr(problem.message, "127.") || strstr(problem.message, "passwd"))
             fail_msg("the message tells too much: %s", problem.message);
-        free(bytes);
+        if (bytes) helper_release(bytes, n);
     }
     shutdown(at.fd, SHUT_RDWR);
     pthread_join(thread, NULL);

@@ -57,12 +57,17 @@ static void test_status_routes(void **state) {
     h = reply_json(&r, 200);
     json_t *device = json_array_get(json_object_get(h, "devices"), 0);
     json_t *planned = json_object_get(device, "planned");
-    json_int_t sum = 0, total = json_integer_value(json_object_get(planned, "total_bytes"));
-    static const char *const parts[] = {"weights_bytes", "scratch_bytes", "requests_bytes",
-                                        "program_bytes"};
-    for (size_t i = 0; i < NR_COUNT(parts); i++)
-        sum += json_integer_value(json_object_get(planned, parts[i]));
-    assert_true(total > 0 && sum == total);
+    json_int_t resident = 0, passing = 0;
+    json_t *part;
+    size_t i;
+    json_array_foreach(json_object_get(planned, "parts"), i, part) {
+        json_int_t bytes = json_integer_value(json_object_get(part, "bytes"));
+        *(json_is_true(json_object_get(part, "passing")) ? &passing : &resident) += bytes;
+    }
+    assert_int_equal(resident, json_integer_value(json_object_get(planned, "resident_bytes")));
+    assert_in_range(json_integer_value(json_object_get(planned, "total_bytes")), resident + 1,
+                    resident + passing);
+    assert_true(json_is_null(json_object_get(device, "ceiling_bytes")));
     json_decref(h);
     r = client_get(&running, "/metrics");
     assert_int_equal(r.status, 200);

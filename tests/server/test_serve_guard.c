@@ -463,6 +463,31 @@ static void test_sigterm(void **state) {
     }
 }
 
+/* SIGTERM while the model loads: it ends by itself, or by the signal where that came first. */
+static void test_sigterm_early(void **state) {
+    char program[4096], log[4096];
+    (void)state;
+    fixture_build_dir(program);
+    strcat(program, "/newsreader");
+    fixture_path(log, "%s/log-early", temp);
+    for (int i = 0; i < 12; i++) {
+        int status, null = open("/dev/null", O_WRONLY);
+        pid_t pid = fork();
+        if (pid == 0) {
+            dup2(null, 1);
+            dup2(open(log, O_CREAT | O_WRONLY | O_TRUNC, 0600), 2);
+            execl(program, program, "serve", "--port", "0", "--model", model, NULL);
+            _exit(127);
+        }
+        close(null);
+        usleep((useconds_t)i * 4000);
+        kill(pid, SIGTERM);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        bool by_signal = WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM;
+        if (!by_signal && status != 0) fail_msg("after %d ms: status %x", 4 * i, (unsigned)status);
+    }
+}
+
 /* No time to drain: every stream ends with an error that says so, or was complete; status 1. */
 static void test_gives_up(void **state) {
     const char *more[] = {"--model", model, "--slots", "1", "--drain-seconds", "0", NULL};
@@ -511,14 +536,100 @@ static void test_refuses_to_start(void **state) {
     }
 }
 
+/* The ladder's file: settings of the service in its "server", options of the models beside it; the
+ * command line goes before both. */
 static void test_config_file(void **state) {
-    char config[4096], path[4096], text[8192];
+    char config[4096], path[4096];
+    static const char text[] =
+        "{\"rungs\": [{\"model\": \"odd\"}], \"slots\": 2,"
+        " \"server\": {\"queue\": 1, \"quiet\": true, \"api_key_file\": \"keys\","
+        "             \"allow_net\": [\"10.0.0.0/8\", \"10.1.2.3\"], \"drain_seconds\": 7}}";
     const char *more[] = {"--config", config, NULL};
+    const char *and_more[] = {"--config", config, "--queue", "4", "--slots", "1", NULL};
     (void)state;
-    snprintf(text, sizeof text, "# a comment\n\n  slots = 2\nqueue=1\nmodel = %s\nquiet\n", model);
     fixture_write_file(fixture_path(config, "%s/config", temp), text, strlen(text));
     service s = serve_start(fixture_path(path, "%s/log-config", temp), more);
     assert_int_equal(free_places(&s), 3);
+    reply r = client_get(&s, "/v1/models");
+    assert_int_equal(r.status, 401); /* the keys beside the file */
+    reply_free(&r);
+    assert_int_equal(serve_stop(&s), 0);
+    s = serve_start(path, and_more);
+    assert_int_equal(free_places(&s), 5);
+    assert_int_equal(serve_stop(&s), 0);
+}
+
+static int start_status(const char *arguments) {
+    char program[4096], command[20000];
+    fixture_build_dir(program);
+    int n = snprintf(command, sizeof command, "timeout 60 %s/newsreader serve --port 0 ", program);
+    n += snprintf(command + n, sizeof command - (size_t)n, "%s >/dev/null ", arguments);
+    snprintf(command + n, sizeof command - (size_t)n, "2>%s/log-start", temp);
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static bool log_says(const char *text) {
+    char path[4096];
+    size_t n;
+    char *log = fixture_read_file(fixture_path(path, "%s/log-start", temp), &n);
+    bool found = strstr(log, text) != NULL;
+    free(log);
+    return found;
+}
+
+static void test_config_refused(void **state) {
+    static const struct {
+        const char *server, *says;
+    } cases[] = {{"{\"prot\": 1}", "\"prot\" is not known"},
+                 {"{\"port\": \"80\"}", "port: expected a whole number"},
+                 {"{\"port\": 65536}", "from 0 to 65535"},
+                 {"{\"quiet\": 1}", "quiet: expected true or false"},
+                 {"{\"allow_net\": [\"10/8\"]}", "allow-net 10/8"},
+                 {"{\"allow_host\": [1]}", "allow-host: expected a text"},
+                 {"{\"max_bodies\": \"1MB\"}", "max-bodies 1MB"},
+                 {"[]", "server: expected an object"}};
+    char config[4096], arguments[8192], text[512];
+    (void)state;
+    fixture_path(config, "%s/refused", temp);
+    for (size_t i = 0; i < NR_COUNT(cases); i++) {
+        int n = snprintf(text, sizeof text,
+                         "{\"rungs\": [{\"model\": \"odd\"}], \"server\": %s}", cases[i].server);
+        fixture_write_file(config, text, (size_t)n);
+        snprintf(arguments, sizeof arguments, "--config %s", config);
+        assert_int_equal(start_status(arguments), 2);
+        if (!log_says(cases[i].says)) fail_msg("%s: not \"%s\"", cases[i].server, cases[i].says);
+    }
+    assert_int_equal(start_status("--config /nonexistent"), 2);
+    assert_int_equal(start_status("--config examples/newsreader.json"), 3); /* models alone lack */
+    assert_true(log_says("missing"));
+}
+
+/* Which model answers, and why it is not the first, in every reply that has room for it. */
+static void test_fallback(void **state) {
+    char path[4096];
+    const char *more[] = {"--model", "/no/such/A", "--fallback", model, "--slots", "2", NULL};
+    (void)state;
+    service s = serve_start(fixture_path(path, "%s/log-fallback", temp), more);
+    reply r = client_get(&s, "/health");
+    json_t *h = reply_json(&r, 200);
+    assert_string_equal(json_string_value(json_object_get(h, "model")), "odd");
+    assert_true(json_is_true(json_object_get(h, "degraded")));
+    assert_non_null(strstr(json_string_value(json_object_get(h, "reason")), "A: missing"));
+    json_decref(h);
+    r = client_post(&s, "/v1/read", json_pack("{s:s, s:s}", "image", pages[0], "prompt", "What?"));
+    h = reply_json(&r, 200);
+    assert_true(json_is_true(json_object_get(h, "degraded")));
+    assert_string_equal(json_string_value(json_object_get(h, "model")), "odd");
+    json_decref(h);
+    r = client_post(&s, "/v1/chat/completions", chat_body(pages[0], "What?", 3));
+    h = reply_json(&r, 200);
+    assert_true(json_is_true(json_object_get(h, "degraded")));
+    json_decref(h);
+    r = client_post(&s, "/analyze_image_url", json_pack("{s:[s, s]}", "args", pages[0], "What?"));
+    h = reply_json(&r, 200);
+    assert_string_equal(json_string_value(json_object_get(h, "model_used")), "odd");
+    json_decref(h);
     assert_int_equal(serve_stop(&s), 0);
 }
 
@@ -532,8 +643,11 @@ int main(void) {
                                        cmocka_unit_test(test_leavers),
                                        cmocka_unit_test(test_many_at_once),
                                        cmocka_unit_test(test_sigterm),
+                                       cmocka_unit_test(test_sigterm_early),
                                        cmocka_unit_test(test_gives_up),
                                        cmocka_unit_test(test_refuses_to_start),
-                                       cmocka_unit_test(test_config_file)};
+                                       cmocka_unit_test(test_config_file),
+                                       cmocka_unit_test(test_config_refused),
+                                       cmocka_unit_test(test_fallback)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #define ROWS_MAX_DEFAULT 256
-#define LOGITS_ROWS 4 /* what a trace looks at */
+#define LOGITS_ROWS 4 /* what a trace looks at, at least */
 
 nr_status nr_decoder_init(nr_decoder *m, const nr_model_options *options, nr_error *err) {
     const nr_decoder_shape *s = &m->shape;
@@ -26,7 +26,7 @@ nr_status nr_decoder_init(nr_decoder *m, const nr_model_options *options, nr_err
     m->cache_cap = (int32_t)nr_round_up((size_t)context, NR_KV_BLOCK);
     m->rows_max = options->rows_max > 0 ? options->rows_max : ROWS_MAX_DEFAULT;
     m->rows_max = NR_MIN(m->rows_max, m->context);
-    m->logits_rows = LOGITS_ROWS;
+    m->logits_rows = NR_MAX(LOGITS_ROWS, options->logits_rows);
     m->positions = nr_calloc((size_t)m->rows_max, sizeof *m->positions);
     NR_FAIL_IF(!m->positions, NO_MEMORY, "positions of %d rows", m->rows_max);
     return NR_STATUS_OK;
