@@ -12,7 +12,6 @@ int cmd_serve(const cli_options *options) {
     server_start start = {.rungs = ladder.rungs,
                           .n_rungs = ladder.n_rungs,
                           .policy = &ladder.policy,
-                          .bundled = cli_default_model(),
                           .config = options->config,
                           .settings = options->settings,
                           .n_settings = options->n_settings};

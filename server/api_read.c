@@ -21,11 +21,12 @@ static bool bad(http_exchange *x, const char *message) {
     return false;
 }
 
-/* Nothing was asked: the bundled reader's five questions, else a prompt. */
+/* Nothing was asked: what the model is best at. */
 static bool ask_default(http_exchange *x, task *t) {
+    nr_engine_info info = nr_engine_get_info(t->server->engine);
     if (t->n_questions > 0) return true;
-    if (nr_engine_get_info(t->server->engine).captions) return input_set_prompt(x, t, "", 0);
-    if (!t->server->bundled)
+    if (info.captions) return input_set_prompt(x, t, "", 0);
+    if (!info.reads_fields)
         return input_set_prompt(x, t, DEFAULT_PROMPT, strlen(DEFAULT_PROMPT));
     input_all_fields(t);
     return true;

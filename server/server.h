@@ -15,8 +15,6 @@ typedef struct server_start {
     const nr_rung *rungs; /* models to try; slots and pictures of 0 become the service's defaults */
     int n_rungs;
     const nr_ladder_policy *policy;
-    const char *bundled; /* folder of the bundled reader, whose five questions stand in for a
-                            prompt; or NULL */
     const char *config;  /* JSON file whose "server" has settings; or NULL */
     const server_setting *settings; /* of the command line; they go before the file */
     int n_settings;

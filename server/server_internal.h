@@ -117,7 +117,6 @@ struct server {
     nr_sched *sched;
     nr_ladder_report report; /* which model was chosen, and why */
     const char *model;       /* its name; in report */
-    bool bundled;            /* it is the bundled reader */
     int32_t n_decoders;      /* pictures that the plan has room for at a time */
     uint64_t ram_bytes_max;  /* the ceiling; 0: none */
     char *keys[SERVER_KEYS_MAX];
@@ -205,7 +204,7 @@ json_t *input_json(http_exchange *x);
 bool input_generation(http_exchange *x, const json_t *body, task *t);
 bool input_set_prompt(http_exchange *x, task *t, const char *text, size_t n);
 bool input_set_fields(http_exchange *x, task *t, const char *list); /* "headline,byline" */
-void input_all_fields(task *t);                                     /* of the bundled reader */
+void input_all_fields(task *t);
 bool input_set_picture_url(http_exchange *x, task *t, const char *url);
 nr_status input_base64(const char *text, size_t n, uint8_t **out, size_t *out_n);
 

@@ -88,7 +88,6 @@ int server_model_open(server *s, const server_start *start) {
     }
     const nr_rung *chosen = &rungs[s->report.chosen];
     s->model = s->report.rungs[s->report.chosen].model;
-    s->bundled = start->bundled && strcmp(chosen->model_dir, start->bundled) == 0;
     s->n_decoders = chosen->options.n_pictures;
     s->ram_bytes_max = chosen->options.ram_bytes_max;
     say_choice(s);
