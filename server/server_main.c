@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * server_main.c - start, run, stop. Nothing is served before a model has passed its self-test.
- * SIGTERM: new requests are refused, those admitted are finished, then status
- * 0; a second signal or the end of --drain-seconds gives up what is left.
+ * SIGTERM: new requests are refused, those admitted are finished, then status 0; a second signal or
+ * the end of --drain-seconds gives up what is left.
  */
 #define _GNU_SOURCE
 #include "server.h"
