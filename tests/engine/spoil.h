@@ -24,8 +24,9 @@ static inline void spoil_edit(const char *dir, const char *name, const char *fro
     free(text);
 }
 
-/* Poison one f16 value of a tensor. */
-static inline void spoil_value(const char *dir, const char *tensor, uint16_t bits) {
+/* The folder's one file, opened for writing; *out: where the tensor lies, its name is gone. */
+static inline FILE *spoil_open(const char *dir, const char *tensor, nr_dtype dtype,
+                               nr_safetensor *out) {
     char path[4096];
     nr_file f;
     nr_safetensors table;
@@ -34,34 +35,32 @@ static inline void spoil_value(const char *dir, const char *tensor, uint16_t bit
     MUST(nr_safetensors_read(&f, &table, err));
     const nr_safetensor *t = nr_safetensors_find(&table, tensor);
     assert_non_null(t);
-    assert_int_equal(t->dtype, NR_DTYPE_F16);
-    long at = (long)t->offset + (long)(t->n_elements / 2) * 2;
+    assert_int_equal(t->dtype, dtype);
+    *out = *t;
     nr_safetensors_reset(&table);
     nr_file_close(&f);
-    FILE *out = fopen(path, "r+b");
-    assert_int_equal(fseek(out, at, SEEK_SET), 0);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    return file;
+}
+
+/* Poison one f16 value of a tensor. */
+static inline void spoil_value(const char *dir, const char *tensor, uint16_t bits) {
+    nr_safetensor t;
+    FILE *out = spoil_open(dir, tensor, NR_DTYPE_F16, &t);
+    assert_int_equal(fseek(out, (long)t.offset + (long)(t.n_elements / 2) * 2, SEEK_SET), 0);
     assert_int_equal(fwrite(&bits, sizeof bits, 1, out), 1);
     assert_int_equal(fclose(out), 0);
 }
 
 /* Every value of an f32 tensor. */
 static inline void spoil_fill(const char *dir, const char *tensor, float value) {
-    char path[4096];
-    nr_file f;
-    nr_safetensors table;
-    fixture_path(path, "%s/model.safetensors", dir);
-    MUST(nr_file_open(path, &f, err));
-    MUST(nr_safetensors_read(&f, &table, err));
-    const nr_safetensor *t = nr_safetensors_find(&table, tensor);
-    assert_non_null(t);
-    assert_int_equal(t->dtype, NR_DTYPE_F32);
-    FILE *out = fopen(path, "r+b");
-    assert_int_equal(fseek(out, (long)t->offset, SEEK_SET), 0);
-    for (int64_t i = 0; i < t->n_elements; i++)
+    nr_safetensor t;
+    FILE *out = spoil_open(dir, tensor, NR_DTYPE_F32, &t);
+    assert_int_equal(fseek(out, (long)t.offset, SEEK_SET), 0);
+    for (int64_t i = 0; i < t.n_elements; i++)
         assert_int_equal(fwrite(&value, sizeof value, 1, out), 1);
     assert_int_equal(fclose(out), 0);
-    nr_safetensors_reset(&table);
-    nr_file_close(&f);
 }
 
 /* The last bytes of DIR/name are gone. */
