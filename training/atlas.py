@@ -20,10 +20,29 @@ def phases(size):
     return (3, 2) if size < 12 else (2, 2) if size < 24 else (1, 1)
 
 
+def thinned(im, rows):
+    """The glyph with its horizontal strokes `rows` pixels thinner, as in high-contrast faces."""
+    a = np.asarray(im)
+    for i in range(rows):
+        b = a.copy()
+        b[:-1] = np.minimum(a[:-1], a[1:])
+        a = b
+    from PIL import Image
+    return Image.fromarray(a)
+
+
+def crossbar(font):
+    """Thickness of the bar of H at the font's size, in pixels."""
+    m = font.getmask("H", mode="L")
+    a = np.asarray(m).reshape(m.size[::-1])
+    return int((a[:, a.shape[1] // 2] > 127).sum())
+
+
 def raster_face(args):
-    path, out, k = args
+    path, out, k, thin = args
     from PIL import Image, ImageDraw, ImageFont
     rng = np.random.RandomState(k)
+    thin *= rng.uniform(.35, .65)                           # share of a horizontal stroke that is taken away
     adv = np.zeros(NG, np.float32)
     has = np.zeros(NG, bool)
     index = np.zeros((len(SIZES), MAXP, NG, 5), np.int32)   # offset, w, h, dx, dy
@@ -31,6 +50,7 @@ def raster_face(args):
     hi = {}
     for R in (72, 168):
         font = ImageFont.truetype(path, R)
+        rows = int(crossbar(font) * thin)
         from fontTools.ttLib import TTFont
         cmap = TTFont(path, lazy=True).getBestCmap() if R == 72 else cmap
         adv[0] = font.getlength(" ") / R if R == 168 else adv[0]
@@ -43,7 +63,7 @@ def raster_face(args):
             m = int(R / 4.6 * 3.2) + 2 if R == 72 else int(R / 15 * 3.2) + 2
             im = Image.new("L", (x1 - x0 + 2 * m, y1 - y0 + 2 * m))
             ImageDraw.Draw(im).text((m - x0, m - y0), c, font=font, fill=255, anchor="ls")
-            hi[R, g] = (im, x0, y0, x1, y1, m)
+            hi[R, g] = (thinned(im, rows) if rows else im, x0, y0, x1, y1, m)
             has[g] = True
             if R == 168:
                 adv[g] = font.getlength(c) / R
@@ -84,10 +104,11 @@ def build(out, procs=None, limit=None, every=1):
     os.makedirs(out, exist_ok=True)
     train = sorted(glob.glob(os.path.join(ASSETS, "fonts", "*.ttf")))[::every][:limit]
     held = sorted(glob.glob(os.path.join(ASSETS, "fonts-held", "*.ttf")))[:limit]
-    files = train + held
+    thin = [f for f in train if f.endswith(("Regular.ttf", "Bold.ttf"))][::3]   # drawn once more, with thin bars
+    files = train + thin + held
     t0 = time.time()
     with get_context("fork").Pool(procs or os.cpu_count()) as pool:
-        rows = pool.map(raster_face, [(f, out, i) for i, f in enumerate(files)], chunksize=1)
+        rows = pool.map(raster_face, [(f, out, i, len(train) <= i < len(train) + len(thin)) for i, f in enumerate(files)], chunksize=1)
     total = sum(r[4] for r in rows)
     pix = np.lib.format.open_memmap(os.path.join(out, "pix.npy"), mode="w+", dtype=np.uint8, shape=(total,))
     base, pos = [], 0
@@ -102,7 +123,7 @@ def build(out, procs=None, limit=None, every=1):
     np.savez(os.path.join(out, "small.npz"), adv=np.stack([r[1] for r in rows]), has=np.stack([r[2] for r in rows]),
              base=np.array(base, np.int64), asc=np.array([r[5] for r in rows], np.float32),
              desc=np.array([r[6] for r in rows], np.float32), cap=np.array([r[7] for r in rows], np.float32))
-    json.dump({"files": [os.path.basename(f) for f in files], "train": len(train)}, open(done, "w"))
+    json.dump({"files": [os.path.basename(f) for f in files], "train": len(train) + len(thin), "thin": len(thin)}, open(done, "w"))
     print("atlas: %d faces, %.0f MB, %.1f s" % (len(files), total / 1e6, time.time() - t0), flush=True)
 
 
@@ -112,6 +133,7 @@ class Atlas:
     def __init__(self, folder):
         meta = json.load(open(os.path.join(folder, "meta.json")))
         self.names, self.ntrain = meta["files"], meta["train"]
+        self.thinned = range(self.ntrain - meta["thin"], self.ntrain)
         self.pix = np.load(os.path.join(folder, "pix.npy"), mmap_mode="r")
         self.index = np.load(os.path.join(folder, "index.npy"), mmap_mode="r")
         z = np.load(os.path.join(folder, "small.npz"))

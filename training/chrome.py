@@ -13,8 +13,8 @@ import argparse, base64, html, io, json, os, random
 from .common import ASSETS, CHARSET, FIELDS, NONE, PAD_RGB, SIZE, UNREADABLE
 from .text import NAV, Text
 
-SANS = ["Liberation Sans", "DejaVu Sans", "Open Sans", "Roboto", "Lato", "Noto Sans", "Carlito", "Inter", "PT Sans", "Roboto Condensed", "Nimbus Sans", "Cantarell", "Quicksand", "Liberation Sans Narrow"]
-SERIF = ["Liberation Serif", "DejaVu Serif", "Noto Serif", "Caladea", "EB Garamond", "Roboto Slab", "C059", "P052", "TeX Gyre Pagella", "Vollkorn", "FreeSerif", "Yrsa", "STIXGeneral"]
+SANS = ["Liberation Sans", "DejaVu Sans", "Open Sans", "Roboto", "Lato", "Noto Sans", "Carlito", "Inter", "PT Sans", "Roboto Condensed", "Nimbus Sans", "Cantarell", "Quicksand", "Liberation Sans Narrow", "Switzera ADF", "Verana Sans", "Karmilla", "NanumGothic", "Jura", "Arundina Sans"]
+SERIF = ["Liberation Serif", "DejaVu Serif", "Noto Serif", "Caladea", "EB Garamond", "Roboto Slab", "C059", "P052", "TeX Gyre Pagella", "Vollkorn", "FreeSerif", "Yrsa", "STIXGeneral", "Cardo", "GFS Didot", "Old Standard TT", "Tribun ADF Std", "Caslon", "Romande ADF Std", "NanumMyeongjo"]
 HELD_SANS = ["Cabin", "Manrope", "Clear Sans", "Oxygen-Sans", "Go"]
 HELD_SERIF = ["PT Serif", "Gentium Book Plus", "Charis SIL", "Linux Libertine O", "Arapey", "Noto Serif Display", "TeX Gyre Bonum", "Gentium Plus"]
 
@@ -171,7 +171,8 @@ def t_mixed(L, f):
     k = L.side / SIZE
     site = '<div style="text-align:%s;padding:.3em 0;font-size:%.1fpx;color:%s;letter-spacing:%sem"><span class="site" style="white-space:normal">%s</span></div>' % (
         r.choice(["left", "left", "center", "right"]), min(max(8 * k, L.body * r.uniform(.9, 1.6)), L.size[0] * .8 / max(8, len(f["site"]))), r.choice([L.accent, L.fg, L.muted]), r.choice(["0", "0", ".06"]), esc(f["site"])) if f["site"] != NONE else ""
-    part = {"S": site, "K": '<div style="color:%s;font-size:.85em">%s</div>' % (L.accent, esc(L.t.short(1, 3))), "H": '<h1 class="headline" style="margin:.15em 0 .35em">%s</h1>' % esc(f["headline"]),
+    part = {"S": site, "K": '<div style="color:%s;font-size:.85em">%s</div>' % (L.accent, esc(L.t.short(1, 3))), "H": '<h1 class="headline" style="margin:.15em 0 .35em;%s">%s</h1>' % (
+        "border-left:%dpx solid %s;padding-left:.35em" % (r.randint(2, 8), r.choice([L.accent, L.fg])) if r.random() < .14 else "", esc(f["headline"])),
             "D": '<div style="font-size:%.1fpx;color:%s;margin:.4em 0">%s</div>' % (max(L.body * 1.1, L.head * .48), L.muted, esc(L.t.paragraph(6, 15))), "M": looks(L, f),
             "P": L.pic("width:100%%;height:%dpx;margin:.5em 0" % (L.size[1] * r.uniform(.1, .3))), "L": '<p class="lead">%s</p>' % esc(f["lead"]), "B": L.paras(7),
             "R": '<div style="background:%s;padding:.5em">%s</div>' % (L.panel, related(L, 4))}

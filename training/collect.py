@@ -21,9 +21,16 @@ TeX Gyre Pagella|TeX Gyre Adventor|FreeSans|FreeSerif|CMU Serif|CMU Sans Serif|C
 GFS Artemisia|STIXGeneral|STIX|Tuffy|Junicode Two Beta|ElstobD|Andika|Courier Prime|Cantarell|Comfortaa|B612|Accanthis ADF Std|
 Gillius ADF|Baskervald ADF Std|Universalis ADF Std|Berenis ADF Pro|Fanwood Text|Linden Hill|Goudy Bookletter 1911|
 National Park|Yanone Kaffeesatz|Averia Serif GWF|Averia Sans GWF|Gemunu Libre|Prociono|Allerta|Essays1743|
-Century Catalogue|Tiresias Infofont|Latin Modern Roman|Latin Modern Sans|Comic Neue|Ubuntu-Title""".replace("\n", "")
-STYLES = ["Regular", "Book", "Roman", "Medium", "Bold", "Italic", "Bold Italic", "SemiBold", "Black", "Oblique",
-          "ExtraBold", "Light"]
+Century Catalogue|Tiresias Infofont|Latin Modern Roman|Latin Modern Sans|Comic Neue|Ubuntu-Title|Aerial|Arundina Sans|
+Arundina Serif|BetecknaGS|Klaudia|Berenika|Cardo|Caslon|Compagnon|Doulos SIL|Dustismo|Dustismo Roman|Fira Code|Galatia SIL|Hack|
+Ikarius ADF Std|Irianis ADF Std|JetBrains Mono|Junction|Jura|Karmilla|Laksaman|Le Murmure|League Mono|Lemonada|Libris ADF Std|
+Loma|Mekanus ADF Std|Millimetre|NanumBarunGothic|NanumGothic|NanumMyeongjo|NanumSquare|Norasi|Oldania ADF Std|OSP-DIN|
+OpenDyslexic|Quercus|Roadgeek 2014 Series C|Roadgeek 2014 Series E|Romande ADF Std|Routed Gothic|Routed Gothic Narrow|Solothurn|
+Switzera ADF|Tribun ADF Std|Tymes|Umpush|Verana Sans|Verana|Veranda|Waree|mononoki|okolaks|Miso|GFS Baskerville|GFS Neohellenic|
+GFS BodoniClassic|Bebas Neue|Rachana|Manjari|Inconsolata|Noto Sans Mono|Gillius ADF No2|Accanthis ADF Std No3|
+Universalis ADF Cd Std|Museum""".replace("\n", "")
+PICKS = [("Regular", "Book", "Roman", "Medium", "Text Regular", "Fourteen", "DIN"), ("Bold", "DemiBold", "SemiBold", "Black", "Semibold"),
+         ("Italic", "Oblique", "Bold Italic"), ("Light", "ExtraLight", "Thin", "Bold Cond", "Condensed", "ExtraBold")]     # the first of each
 
 
 def faces():
@@ -57,12 +64,12 @@ def subset(path, dst):
 
 def collect_fonts():
     avail = faces()
-    for folder, fams, per in (("fonts", [f.strip() for f in TRAIN.split("|")], 3), ("fonts-held", HELD, 2)):
+    for folder, fams, per in (("fonts", [f.strip() for f in TRAIN.split("|")], 4), ("fonts-held", HELD, 2)):
         os.makedirs(os.path.join(ASSETS, folder), exist_ok=True)
         n = 0
         for fam in fams:
             got = 0
-            for pick in (("Regular", "Book", "Roman", "Medium", "Text Regular"), ("Bold", "SemiBold", "Black", "Semibold"), ("Italic", "Oblique", "Bold Italic")):
+            for pick in PICKS:
                 if got >= per:
                     break
                 sty = next((s for s in pick if (fam, s) in avail), None)

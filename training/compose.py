@@ -183,7 +183,11 @@ class Composer:
             self.cv.box(x - 3, y, x + w + 3, y + n + 4, bg)
             m.headline(self.cv, self.th, x + 3, y + 2, w - 6, min(hs, n * .6), self.f, colour=self.on(bg), align=self.align, maxh=n)
             return y + n + 8
-        y = m.headline(self.cv, self.th, x, y, w, hs, self.f, align=self.align, maxh=max(14, room * r.uniform(.35, .6)))
+        inset = r.uniform(5, 12) if r.random() < .2 else 0              # beside a bar, which is no letter
+        top = y
+        y = m.headline(self.cv, self.th, x + inset, y, w - inset, hs, self.f, align=0 if inset else self.align, maxh=max(14, room * r.uniform(.35, .6)))
+        if inset:
+            self.cv.box(x, top - r.uniform(-2, 3), x + r.choice([1, 2, 3, 4, 5]), y - r.uniform(-2, 3), r.choice([self.th.accent, self.th.fg, self.th.line]), hide=False)
         if r.random() < .12:
             self.cv.box(x, y + 2, x + w * r.uniform(.1, 1), y + 2 + r.choice([1, 2, 3]), r.choice([self.th.line, self.th.accent]))
             y += 6

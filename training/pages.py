@@ -62,6 +62,9 @@ class Theme:
         self.head = self.fg if r.random() < .85 else self.accent
 
 
+DISPLAY_SIZE = 11       # em in model pixels from which faces with hairlines are used
+
+
 class Maker:
     def __init__(self, atlas, seed, faces=None):
         self.r = random.Random(seed)
@@ -76,13 +79,14 @@ class Maker:
         self.fallback = [i for i in range(n) if atlas.has[i].mean() > .97] or [0]
         self.regular = {}
         common = ("Liberation", "DejaVu", "OpenSans", "Roboto", "Lato", "NotoS", "Inter", "PTS", "Nimbus", "Carlito", "Caladea", "TeXGyre", "FreeS")
-        self.pool = {}
+        self.pool, self.text_pool = {}, {}              # of all faces; of those fit for running text
         for held, ids in ((False, self.train_faces), (True, self.held_faces)):
             reg = [i for i in ids if not ("Bold" in names[i] or "Italic" in names[i] or "Oblique" in names[i] or "Black" in names[i])]
             bold = [i for i in ids if "Bold" in names[i] or "Black" in names[i]]
             ital = [i for i in ids if "Italic" in names[i] or "Oblique" in names[i]]
             mult = lambda l: l + [i for i in l if names[i].startswith(common)] * 2
             self.pool[held] = (mult(reg) or ids, mult(bold) or ids, ital or ids)
+            self.text_pool[held] = tuple([i for i in l if i not in atlas.thinned] for l in self.pool[held])
         self.filler = [raster.codes(self.t.paragraph(20, 70)) for _ in range(150)]
         self.heads = [raster.codes(self.t.headline(3, 11)) for _ in range(150)]
         self.level, self.held = 1.0, False
@@ -92,7 +96,7 @@ class Maker:
     def face(self, size, kind="r", cd=None, sp=0.0, f=None):
         """A face for the glyphs cd; kind r regular, b bold, i italic, x any."""
         r = self.r
-        reg, bold, ital = self.pool[self.held]
+        reg, bold, ital = (self.pool if size >= DISPLAY_SIZE else self.text_pool)[self.held]
         for _ in range(5):
             if f is None:
                 k = kind if kind != "x" else r.choice("rrbbbi")
