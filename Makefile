@@ -180,6 +180,7 @@ test-build:
 
 test-full:                       ## `make test` with the long tests, longer fuzzing, TSan
 	@tools/install_deps.sh build test fuzz
+	@tools/install_deps.sh browser || echo "no Chromium: the web page is not looked at"
 	@$(MAKE) test-build
 	@$(MAKE) BUILD=tsan tests
 	@$(MAKE) BUILD=fuzz fuzzers

@@ -99,12 +99,20 @@ static inline void reply_free(reply *r) {
     *r = (reply){0};
 }
 
-/* Until the service closes. */
-static inline reply client_receive(int fd) {
+/* Bytes that a whole answer of Content-Length has; SIZE_MAX while that is not known. */
+static inline size_t client_whole(const char *bytes) {
+    const char *end = strstr(bytes, "\r\n\r\n"), *length = strcasestr(bytes, "\r\ncontent-length:");
+    if (!end || !length || length > end) return SIZE_MAX;
+    return (size_t)(end + 4 - bytes) + strtoul(length + strlen("\r\ncontent-length:"), NULL, 10);
+}
+
+/* Until the other side closes, or, where it need not, until the answer is whole. */
+static inline reply client_receive_from(int fd, bool until_close) {
     reply r = {.bytes = calloc(1, 1)};
     char part[16384];
     ssize_t n;
-    while ((n = recv(fd, part, sizeof part, 0)) > 0) {
+    while ((until_close || r.n < client_whole(r.bytes)) &&
+           (n = recv(fd, part, sizeof part, 0)) > 0) {
         r.bytes = realloc(r.bytes, r.n + (size_t)n + 1);
         memcpy(r.bytes + r.n, part, (size_t)n);
         r.n += (size_t)n;
@@ -115,6 +123,10 @@ static inline reply client_receive(int fd) {
     r.body = strstr(r.bytes, "\r\n\r\n");
     r.body = r.body ? r.body + 4 : r.bytes + r.n;
     return r;
+}
+
+static inline reply client_receive(int fd) {
+    return client_receive_from(fd, true);
 }
 
 static inline reply client_raw(const service *s, const void *bytes, size_t n) {

@@ -3,6 +3,7 @@
  * test_serve.c - the routes of the service with the bundled model: what they answer, that all ways
  * of asking give the same answer, that streams add up to it.
  */
+#include "picture_host.h"
 #include "serve_client.h"
 
 #define PAGE "samples/harbour-courier.png"
@@ -235,26 +236,6 @@ static void test_read(void **state) {
     free(bytes);
 }
 
-/* One file over HTTP, as long as requests come. */
-static void *serve_file(void *listener) {
-    int fd, file = *(int *)listener;
-    size_t n;
-    char *bytes = fixture_read_file(PAGE, &n), head[256], ignored[4096];
-    while ((fd = accept(file, NULL, NULL)) >= 0) {
-        if (recv(fd, ignored, sizeof ignored, 0) > 0) {
-            bool moved = strncmp(ignored, "GET /moved", 10) == 0;
-            int m = moved ? sprintf(head, "HTTP/1.1 302 Found\r\nLocation: /page.png\r\n"
-                                          "Content-Length: 0\r\n\r\n")
-                          : sprintf(head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
-            client_send(fd, head, (size_t)m);
-            if (!moved) client_send(fd, bytes, n);
-        }
-        close(fd);
-    }
-    free(bytes);
-    return NULL;
-}
-
 static void check_analysis(json_t *body, const char *url, const char *what) {
     reply r = client_post(&running, "/analyze_image_url", body);
     json_t *a = reply_json(&r, 200);
@@ -269,27 +250,19 @@ static void check_analysis(json_t *body, const char *url, const char *what) {
 
 /* The prototype's way of calling, with a picture behind a URL. */
 static void test_analyze(void **state) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    pthread_t thread;
+    picture_host host;
     char url[128], moved[128];
     (void)state;
-    assert_int_equal(bind(listener, (struct sockaddr *)&a, n), 0);
-    assert_int_equal(listen(listener, 8), 0);
-    getsockname(listener, (struct sockaddr *)&a, &n);
-    assert_int_equal(pthread_create(&thread, NULL, serve_file, &listener), 0);
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/page.png", ntohs(a.sin_port));
-    snprintf(moved, sizeof moved, "http://127.0.0.1:%d/moved", ntohs(a.sin_port));
+    picture_host_start(&host, PAGE);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/page.png", host.port);
+    snprintf(moved, sizeof moved, "http://127.0.0.1:%d/moved", host.port);
     check_analysis(json_pack("{s:[s], s:{}}", "args", url, "kwargs"), url, truth("headline"));
     check_analysis(json_pack("{s:[s, s], s:{}}", "args", url, "Who wrote it?", "kwargs"), url,
                    truth("byline"));
     check_analysis(json_pack("{s:[], s:{s:s, s:s}}", "args", "kwargs", "image_url", moved, "prompt",
                              "Who wrote it?"),
                    moved, truth("byline"));
-    shutdown(listener, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(listener);
+    picture_host_stop(&host);
     reply r = client_post(&running, "/analyze_image_url", json_pack("{s:[s]}", "args", url));
     json_t *failed = reply_json(&r, 422);
     assert_true(json_is_false(json_object_get(failed, "success")));
