@@ -27,14 +27,13 @@ typedef struct service {
     char log[4096]; /* file with its standard error */
 } service;
 
-/* `newsreader serve --port 0 --threads 1` and more, NULL-terminated; waits for "ready". */
-static inline service serve_start(const char *log, const char *const *more) {
-    char program[4096], line[256];
+/* `program serve --port 0 --threads 1` and more, NULL-terminated; waits for "ready". */
+static inline service serve_start_program(const char *program, const char *log,
+                                          const char *const *more) {
+    char line[256];
     const char *argv[32] = {program, "serve", "--port", "0", "--threads", "1"};
     int out[2], n = 6;
     service s = {0};
-    fixture_build_dir(program);
-    strcat(program, "/newsreader");
     for (; more && *more; more++) argv[n++] = *more;
     snprintf(s.log, sizeof s.log, "%s", log);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
@@ -55,6 +54,14 @@ static inline service serve_start(const char *log, const char *const *more) {
     assert_int_equal(sscanf(line, "ready http://127.0.0.1:%d/", &s.port), 1);
     fclose(f);
     return s;
+}
+
+/* That of this build. */
+static inline service serve_start(const char *log, const char *const *more) {
+    char program[4096];
+    fixture_build_dir(program);
+    strcat(program, "/newsreader");
+    return serve_start_program(program, log, more);
 }
 
 /* Exit status after SIGTERM. */
