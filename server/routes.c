@@ -34,6 +34,7 @@ const int server_n_routes = sizeof server_routes / sizeof server_routes[0];
 /* What an exchange has taken until it is done; its user. */
 typedef struct visit {
     const route *route; /* NULL: no such path */
+    int key;            /* index of the key it came with; 0 where there are none */
     bool admitted;      /* holds a place that is not yet a task's */
     task *task;
 } visit;
@@ -124,12 +125,14 @@ static bool same_key(const char *key, const char *given, size_t n) {
     return !differs;
 }
 
-static bool key_allowed(const server *s, const http_head *head) {
+/* *key: which one it is. All keys are compared, wherever the right one is. */
+static bool key_allowed(const server *s, const http_head *head, int *key) {
     const char *value = http_head_get(head, "authorization");
     bool found = s->n_keys == 0;
     uint8_t *decoded = NULL;
     const char *given = NULL;
     size_t n = 0;
+    *key = 0;
     if (found || !value) return found;
     if (strncasecmp(value, "Bearer ", 7) == 0) {
         given = value + 7;
@@ -140,7 +143,11 @@ static bool key_allowed(const server *s, const http_head *head) {
         given = colon ? colon + 1 : NULL;
         n -= colon ? (size_t)(colon + 1 - (const char *)decoded) : 0;
     }
-    for (int i = 0; given && i < s->n_keys; i++) found |= same_key(s->keys[i], given, n);
+    for (int i = 0; given && i < s->n_keys; i++) {
+        bool same = same_key(s->keys[i], given, n);
+        *key += same && !found ? i : 0;
+        found |= same;
+    }
     free(decoded);
     return found;
 }
@@ -168,14 +175,14 @@ static bool admit(server *s, http_exchange *x, visit *v) {
         server_error(x, 503, "shutting_down", "the service is shutting down", 5);
         return false;
     }
-    if (s->n_admitted >= s->admitted_max ||
-        s->bytes_admitted + x->head.content_length > s->options.bodies_bytes_max) {
+    if (!share_take_place(s, v->key, x->head.content_length)) {
         s->counters.refused_busy++;
-        server_error(x, 503, "overloaded", "all places in the queue are taken", retry_after(s));
+        server_error(x, 503, "overloaded",
+                     s->n_keys > 1 ? "all places in the queue that this key may have are taken"
+                                   : "all places in the queue are taken",
+                     retry_after(s));
         return false;
     }
-    s->n_admitted++;
-    s->bytes_admitted += x->head.content_length;
     v->admitted = true;
     return true;
 }
@@ -205,7 +212,7 @@ static void on_head(void *ctx, http_exchange *x) {
         server_error(x, 421, "wrong_host", "this Host is not served here; see --allow-host", 0);
     else if (!origin_allowed(head))
         server_error(x, 403, "wrong_origin", "requests from other origins are not served", 0);
-    else if (!(flags & ROUTE_PUBLIC) && !key_allowed(s, head))
+    else if (!(flags & ROUTE_PUBLIC) && !key_allowed(s, head, &v->key))
         server_error(x, 401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY", 0);
     else if (!path_known)
         server_error(x, 404, "not_found", "no such path; /docs lists them", 0);
@@ -240,6 +247,7 @@ task *server_task_create(server *s, http_exchange *x, const task_shape *shape) {
     t->shape = shape;
     t->exchange = x;
     t->bytes_admitted = x->head.content_length;
+    t->key = v->key;
     t->generation = nr_generation_options_default();
     t->deadline_ms = x->start_ms + 1e3 * s->options.request_seconds;
     snprintf(t->id, sizeof t->id, "%08llx%04x", (unsigned long long)s->n_tasks++,
@@ -273,10 +281,7 @@ static void on_done(void *ctx, http_exchange *x) {
     for (int i = 0; i < s->n_watchers; i++)
         if (s->watchers[i] == x) s->watchers[i] = s->watchers[--s->n_watchers];
     if (!v) return;
-    if (v->admitted) {
-        s->n_admitted--;
-        s->bytes_admitted -= x->head.content_length;
-    }
+    if (v->admitted) share_return_place(s, v->key, x->head.content_length);
     if (v->task) {
         v->task->exchange = NULL;
         if (x->gone) atomic_store(&v->task->cancelled, true);

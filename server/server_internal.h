@@ -21,7 +21,7 @@
 #include <stdatomic.h>
 
 #define SERVER_BODY_MAX ((uint64_t)32 << 20)    /* a 20 MiB picture in base64, and some */
-#define SERVER_KEYS_MAX 256
+#define SERVER_KEYS_MAX NR_CLIENTS_MAX
 #define SERVER_NAMES_MAX 16
 #define SERVER_WORKERS 8  /* mostly wait for pictures to come */
 #define SERVER_DECODERS 2 /* of them may decode at the same time, where nothing else is said */
@@ -45,6 +45,14 @@ typedef struct server_options {
 typedef struct server server;
 typedef struct task task;
 typedef struct route route;
+
+/* What a key holds of what all share. */
+typedef struct key_use {
+    int32_t n_places; /* the loop's, like bytes */
+    uint64_t bytes;
+    int n_workers;    /* under the server's lock, like turn */
+    uint64_t turn;    /* when a worker last took a task of it; 0: never */
+} key_use;
 
 /* One field of a request: a question with the name its answer gets. */
 typedef struct answer {
@@ -70,6 +78,7 @@ struct task {
     http_exchange *exchange; /* NULL: the client is gone */
     struct task *next;       /* in the list it is in */
     uint64_t bytes_admitted;
+    int key; /* whose it is: index of its key, 0 where there are no keys */
     char id[32];
     /* what is asked */
     char *url;              /* owns; as the client wrote it, or NULL */
@@ -121,6 +130,7 @@ struct server {
     uint64_t ram_bytes_max;  /* the ceiling; 0: none */
     char *keys[SERVER_KEYS_MAX];
     int n_keys;
+    key_use uses[SERVER_KEYS_MAX];
     int wake_fd;
     struct event *wake, *stop[2], *tick, *drain_limit;
     /* the loop's */
@@ -140,10 +150,12 @@ struct server {
     atomic_int next_helper;
     sem_t decoders;
     int n_workers;
-    pthread_mutex_t lock; /* the four below */
+    pthread_mutex_t lock; /* all below */
     pthread_cond_t work;
-    task *todo, *todo_end;
+    task *todo; /* the oldest first */
     task *done;
+    int n_busy; /* workers */
+    uint64_t n_turns;
     bool stopping;
 };
 
@@ -190,6 +202,17 @@ void tasks_cancel_all(server *s);
 void server_wake(void *server_ptr); /* any thread */
 /* HTTP status and code for what the library says. */
 int server_status_of(const task *t, const char **code);
+
+/* ---- shares.c: so that no key takes all. Where there are several keys, each may hold as much of
+ * something as it leaves free; the first of another key then always finds some. */
+/* A place and the bytes of a body, or false. The loop's thread. */
+bool share_take_place(server *s, int key, uint64_t bytes);
+void share_return_place(server *s, int key, uint64_t bytes);
+/* The task that a worker should do next, out of the list: that of the key whose turn was longest
+ * ago, and of its tasks the oldest. NULL: none, or the keys that wait have their workers. The lock
+ * is held. */
+task *share_take_task(server *s);
+void share_return_worker(server *s, int key); /* the lock is held */
 
 /* ---- picture_source.c: the bytes of a picture, on a worker's thread */
 nr_status picture_fetch(task *t, helper *h, nr_error *err);

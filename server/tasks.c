@@ -32,6 +32,7 @@ static nr_status submit_picture(task *t, const nr_picture *picture, nr_error *er
     r.questions = t->questions;
     r.n_questions = t->n_questions;
     r.generation = t->generation;
+    r.client = t->key;
     r.deadline_ms = left_ms < 1 ? 1 : (int32_t)left_ms;
     return nr_sched_submit(t->server->sched, &r, &t->job, err);
 }
@@ -55,14 +56,14 @@ static void *run_worker(void *arg) {
     helper *h = &s->helpers[atomic_fetch_add(&s->next_helper, 1)];
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->todo && !s->stopping) pthread_cond_wait(&s->work, &s->lock);
-        task *t = s->todo;
+        task *t;
+        while (!(t = share_take_task(s)) && !s->stopping) pthread_cond_wait(&s->work, &s->lock);
         if (!t) break;
-        s->todo = t->next;
-        if (!s->todo) s->todo_end = NULL;
+        int key = t->key;
         pthread_mutex_unlock(&s->lock);
         t->status = atomic_load(&t->cancelled) ? NR_STATUS_CANCELLED : submit(t, h, &t->error);
         pthread_mutex_lock(&s->lock);
+        share_return_worker(s, key);
         t->next = s->done;
         s->done = t;
         server_wake(s);
@@ -111,8 +112,9 @@ void tasks_submit(task *t) {
     http_drop_body(t->exchange);
     t->next = NULL;
     pthread_mutex_lock(&s->lock);
-    *(s->todo_end ? &s->todo_end->next : &s->todo) = t;
-    s->todo_end = t;
+    task **end = &s->todo;
+    while (*end) end = &(*end)->next;
+    *end = t;
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
 }
@@ -121,8 +123,7 @@ void tasks_submit(task *t) {
 
 void tasks_free(task *t) {
     server *s = t->server;
-    s->n_admitted--;
-    s->bytes_admitted -= t->bytes_admitted;
+    share_return_place(s, t->key, t->bytes_admitted);
     nr_job_close(t->job);
     for (size_t i = 0; i < sizeof t->stop_texts / sizeof t->stop_texts[0]; i++)
         free(t->stop_texts[i]);

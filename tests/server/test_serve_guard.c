@@ -295,6 +295,47 @@ static void test_full(void **state) {
     reply_free(&r);
 }
 
+/* One key sends all it can; the other is answered, and in its turn. */
+static void test_two_keys(void **state) {
+    static const char both[] = KEY "\nanother-key-of-twenty\n";
+    static const char head[] = "POST /v1/read HTTP/1.1\r\n" H JSON_TYPE
+                               "Authorization: Bearer " KEY "\r\nContent-Length: 1000000\r\n\r\n";
+    char path[4096], file[4096];
+    const char *more[] = {"--model", model, "--slots", "3", "--queue", "5", "--api-key-file", file,
+                          NULL};
+    int fds[8], n_refused = 0;
+    (void)state;
+    fixture_write_file(fixture_path(file, "%s/two-keys", temp), both, strlen(both));
+    service s = serve_start(fixture_path(path, "%s/log-two-keys", temp), more);
+    for (int i = 0; i < 8; i++) {
+        fds[i] = client_connect(&s);
+        client_send(fds[i], head, strlen(head));
+    }
+    for (int i = 0; i < 500 && free_places(&s) > 4; i++) usleep(10000);
+    assert_int_equal(free_places(&s), 4); /* as many as it has taken */
+    for (int i = 0; i < 8; i++) {
+        struct pollfd p = {.fd = fds[i], .events = POLLIN};
+        if (poll(&p, 1, i < 4 ? 0 : 5000) == 0) continue;
+        char text[256] = "";
+        assert_true(recv(fds[i], text, sizeof text - 1, 0) > 0);
+        assert_non_null(strstr(text, "503 Service Unavailable\r\n"));
+        n_refused++;
+    }
+    assert_int_equal(n_refused, 4);
+    json_t *body = chat_body(pages[0], "What?", 3);
+    char *text = json_dumps(body, JSON_COMPACT);
+    reply r = client_request(&s, "POST", "/v1/chat/completions",
+                             JSON_TYPE "Authorization: Bearer another-key-of-twenty\r\n", text,
+                             strlen(text));
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    free(text);
+    json_decref(body);
+    for (int i = 0; i < 8; i++) close(fds[i]);
+    await_idle(&s, 8);
+    assert_int_equal(serve_stop(&s), 0);
+}
+
 /* Clients that leave in every phase: before an answer, after its first bytes, unread. */
 static void test_leavers(void **state) {
     json_t *body = chat_body(pages[1], "Tell me.", 400);
@@ -640,6 +681,7 @@ int main(void) {
                                        cmocka_unit_test(test_keep_alive),
                                        cmocka_unit_test(test_keys),
                                        cmocka_unit_test(test_full),
+                                       cmocka_unit_test(test_two_keys),
                                        cmocka_unit_test(test_leavers),
                                        cmocka_unit_test(test_many_at_once),
                                        cmocka_unit_test(test_sigterm),
