@@ -136,17 +136,13 @@ static json_t *envelope(const task *t, const char *object, json_t *choices) {
     return reply;
 }
 
-static bool is_none(const answer *a) {
-    return !a->text || strcmp(a->text, "none") == 0;
-}
-
 /* What the message says: the text, or the fields as a JSON object in a text. */
 static json_t *content_of(const task *t) {
     if (!t->fields_as_json) return json_stringn(t->answers[0].text, t->answers[0].n_bytes);
     json_t *fields = json_object();
     for (int i = 0; i < t->n_questions; i++) {
         const answer *a = &t->answers[i];
-        json_object_set_new(fields, a->name, is_none(a) ? json_null() : json_string(a->text));
+        json_object_set_new(fields, a->name, answer_is_none(a) ? json_null() : json_string(a->text));
     }
     char *text = json_dumps(fields, JSON_COMPACT);
     json_t *content = text ? json_string(text) : NULL;

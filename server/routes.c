@@ -31,6 +31,9 @@ const route server_routes[] = {
     {"GET", "/docs", api_docs, 0, "this table, to read", NULL, NULL}};
 const int server_n_routes = sizeof server_routes / sizeof server_routes[0];
 
+#define RETRY_SECONDS_MAX 60
+#define RETRY_MARGIN 1.5 /* without one, who comes a little early takes another's place */
+
 /* What an exchange has taken until it is done; its user. */
 typedef struct visit {
     const route *route; /* NULL: no such path */
@@ -162,11 +165,14 @@ static const route *find_route(const http_head *head, bool *path_known) {
     return NULL;
 }
 
-/* Seconds until a place should be free. */
-static int retry_after(const server *s) {
-    nr_sched_stats stats = nr_sched_get_stats(s->sched);
-    double ms = s->request_ms * (stats.n_queued + 1) / stats.n_slots;
-    return ms > 60e3 ? 60 : 1 + (int)(ms / 1e3);
+/* Seconds until a place should be free that nobody else was told of: as many are promised a second
+ * as become free, the first after a whole request, since slots that began together end together. */
+static int retry_after(server *s) {
+    double now_ms = http_now_ms(), last_ms = now_ms + 1e3 * RETRY_SECONDS_MAX - 1;
+    if (s->promised_ms < now_ms) s->promised_ms = now_ms + s->slot_ms;
+    s->promised_ms += RETRY_MARGIN * s->slot_ms / nr_sched_get_stats(s->sched).n_slots;
+    if (s->promised_ms > last_ms) s->promised_ms = last_ms; /* they do not all come back */
+    return 1 + (int)((s->promised_ms - now_ms) / 1e3);
 }
 
 /* Takes a place, or has refused. */

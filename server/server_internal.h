@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #define SERVER_BODY_MAX ((uint64_t)32 << 20)    /* a 20 MiB picture in base64, and some */
 #define SERVER_KEYS_MAX NR_CLIENTS_MAX
@@ -57,8 +58,10 @@ typedef struct key_use {
 /* One field of a request: a question with the name its answer gets. */
 typedef struct answer {
     const char *name; /* static; NULL for a free prompt */
+    FILE *out;        /* owns; writes text until it is complete */
     char *text;       /* owns; NUL-terminated */
-    size_t n_bytes, cap;
+    size_t n_bytes;
+    bool begun;       /* something was said */
     nr_finish finish;
     nr_session_stats stats;
 } answer;
@@ -106,7 +109,8 @@ struct task {
     nr_job *job; /* owns */
     /* on the way */
     bool begun;
-    double queued_ms, first_text_ms;
+    double queued_ms;
+    double slot_ms; /* when it got its slot */
 };
 
 typedef struct counters {
@@ -142,7 +146,8 @@ struct server {
     bool draining;
     int exit_code;
     counters counters;
-    double request_ms;    /* moving average of the model's requests, for Retry-After */
+    double slot_ms;       /* how long a request has its slot; a moving average, for Retry-After */
+    double promised_ms;   /* until when places were promised to those who were refused */
     char *openapi, *docs; /* own */
     /* workers */
     pthread_t workers[SERVER_WORKERS];
@@ -200,6 +205,7 @@ void tasks_free(task *t);      /* one that was not submitted, or is at its end *
 void tasks_advance(server *s); /* events of all active tasks to their clients */
 void tasks_cancel_all(server *s);
 void server_wake(void *server_ptr); /* any thread */
+bool answer_is_none(const answer *a); /* the model says that the page has no such field */
 /* HTTP status and code for what the library says. */
 int server_status_of(const task *t, const char **code);
 

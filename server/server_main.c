@@ -172,7 +172,7 @@ static void close_all(server *s) {
 
 int server_main(const server_start *start) {
     static server s; /* large; one a process */
-    s = (server){.wake_fd = -1, .request_ms = 1000};
+    s = (server){.wake_fd = -1, .slot_ms = 1000};
     tame_heap();
     signal(SIGPIPE, SIG_IGN);
     int code = server_options_read(start, &s.options);

@@ -127,7 +127,10 @@ void tasks_free(task *t) {
     nr_job_close(t->job);
     for (size_t i = 0; i < sizeof t->stop_texts / sizeof t->stop_texts[0]; i++)
         free(t->stop_texts[i]);
-    for (int i = 0; i < NR_REQUEST_QUESTIONS_MAX; i++) free(t->answers[i].text);
+    for (int i = 0; i < NR_REQUEST_QUESTIONS_MAX; i++) {
+        if (t->answers[i].out) fclose(t->answers[i].out);
+        free(t->answers[i].text);
+    }
     free(t->url);
     picture_drop(t);
     free(t->prompt);
@@ -165,24 +168,25 @@ static void fail(task *t) {
 
 /* Byte-level vocabularies begin an answer with a blank. */
 static void skip_blanks(const answer *a, const char **text, size_t *n) {
-    while (a->n_bytes == 0 && *n > 0 && (**text == ' ' || **text == '\n')) {
+    while (!a->begun && *n > 0 && (**text == ' ' || **text == '\n')) {
         (*text)++;
         (*n)--;
     }
 }
 
-static bool append(answer *a, const char *text, size_t n) {
-    if (a->cap - a->n_bytes <= n) {
-        size_t cap = 2 * (a->n_bytes + n) + 256;
-        char *grown = realloc(a->text, cap);
-        if (!grown) return false;
-        a->text = grown;
-        a->cap = cap;
-    }
-    memcpy(a->text + a->n_bytes, text, n);
-    a->n_bytes += n;
-    a->text[a->n_bytes] = '\0';
-    return true;
+/* Text goes to a stream in memory; complete: the stream is closed, and what it made is there. */
+static bool put(answer *a, const char *text, size_t n, bool complete) {
+    if (!a->out) a->out = open_memstream(&a->text, &a->n_bytes);
+    if (!a->out || fwrite(text, 1, n, a->out) != n) return false;
+    a->begun |= n > 0;
+    if (!complete) return true;
+    bool fine = fclose(a->out) == 0;
+    a->out = NULL;
+    return fine && a->text;
+}
+
+bool answer_is_none(const answer *a) {
+    return !a->text || strcmp(a->text, "none") == 0;
 }
 
 static void take_event(task *t, const nr_event *e) {
@@ -191,17 +195,19 @@ static void take_event(task *t, const nr_event *e) {
     size_t n = e->n_bytes;
     switch (e->kind) {
     case NR_EVENT_NONE: break;
-    case NR_EVENT_START: t->queued_ms = e->queued_ms; break;
+    case NR_EVENT_START:
+        t->queued_ms = e->queued_ms;
+        t->slot_ms = http_now_ms();
+        break;
     case NR_EVENT_TEXT:
         skip_blanks(a, &text, &n);
-        if (t->first_text_ms == 0) t->first_text_ms = http_now_ms();
-        if (!append(a, text, n))
+        if (!put(a, text, n, false))
             nr_job_cancel(t->job);
         else if (n > 0 && t->shape->text)
             t->shape->text(t, e->i_question, text, n);
         break;
     case NR_EVENT_ANSWER:
-        if (!a->text) append(a, "", 0);
+        if (!put(a, "", 0, true)) nr_job_cancel(t->job);
         a->finish = e->finish;
         a->stats = e->stats;
         break;
@@ -221,8 +227,7 @@ static void count_time(server *s, const task *t) {
     c->queued_ms += t->queued_ms;
     c->prefill_ms += prefill_ms;
     c->generate_ms += generate_ms;
-    double ms = t->answers[0].stats.vision_ms + prefill_ms + generate_ms;
-    s->request_ms += 0.2 * (ms - s->request_ms);
+    s->slot_ms += 0.2 * (http_now_ms() - t->slot_ms - s->slot_ms);
 }
 
 /* True when the task is at its end. */
