@@ -62,6 +62,7 @@ typedef struct answer {
     char *text;       /* owns; NUL-terminated */
     size_t n_bytes;
     bool begun;       /* something was said */
+    bool never_null;  /* a field whose schema has no null: "" where the page has none */
     nr_finish finish;
     nr_session_stats stats;
 } answer;
@@ -113,12 +114,30 @@ struct task {
     double slot_ms; /* when it got its slot */
 };
 
+/* Times, by which bucket they fall into; see api_metrics.c. */
+#define HISTOGRAM_BUCKETS 16
+typedef struct histogram {
+    uint64_t n[HISTOGRAM_BUCKETS];
+    double sum_ms;
+} histogram;
+
+/* Of requests that the model has answered. WHOLE is from the head to the last word. */
+typedef enum stage {
+    STAGE_FETCH,
+    STAGE_DECODE_IMAGE,
+    STAGE_QUEUE,
+    STAGE_VISION,
+    STAGE_PREFILL,
+    STAGE_GENERATE,
+    STAGE_WHOLE,
+    STAGE_COUNT
+} stage;
+
 typedef struct counters {
     uint64_t requests[6]; /* by first digit of the status */
     uint64_t refused_busy, gone, bytes_in, bytes_out;
-    double request_ms_sum;
-    double fetch_ms, decode_ms, queued_ms, prefill_ms, generate_ms; /* of requests answered */
-    uint64_t request_ms_bucket[8]; /* see api_metrics.c */
+    histogram http; /* of all requests */
+    histogram stages[STAGE_COUNT];
     uint64_t allocations_at_start;
 } counters;
 
@@ -233,9 +252,15 @@ json_t *input_json(http_exchange *x);
 bool input_generation(http_exchange *x, const json_t *body, task *t);
 bool input_set_prompt(http_exchange *x, task *t, const char *text, size_t n);
 bool input_set_fields(http_exchange *x, task *t, const char *list); /* "headline,byline" */
+bool input_add_field(task *t, const char *name, size_t n); /* false: none of ours, or twice */
 void input_all_fields(task *t);
 bool input_set_picture_url(http_exchange *x, task *t, const char *url);
 nr_status input_base64(const char *text, size_t n, uint8_t **out, size_t *out_n);
+
+/* ---- news_schema.c */
+/* A question for each property of a JSON schema, where every answer that it could get fits the
+ * schema. False: *problem says what it has that cannot be kept. */
+bool news_schema_read(task *t, const json_t *schema, char *problem, size_t cap);
 
 /* ---- the routes' handlers */
 void api_chat(server *s, http_exchange *x);
@@ -254,6 +279,7 @@ json_t *api_memory_object(server *s);
 /* false: out of memory */
 bool openapi_build(server *s);
 void metrics_count(server *s, const http_exchange *x);
+void metrics_stage(server *s, stage which, double ms);
 
 /* ---- server_options.c */
 /* Defaults, the file, the command line. 0, or an exit status after saying why; *out is to be freed

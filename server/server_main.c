@@ -15,11 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 #define MMAP_BYTES (256 << 10)
+#define OTHER_DESCRIPTORS 64 /* pictures on their way, helpers, the loop's own */
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
@@ -103,8 +105,25 @@ static bool open_events(server *s) {
            event_add(s->stop[0], NULL) == 0 && event_add(s->stop[1], NULL) == 0;
 }
 
+/* A descriptor for each connection: the soft limit goes up to the hard one; where that is not
+ * enough, there are fewer connections. */
+static void make_room_for_connections(server *s) {
+    struct rlimit limit;
+    int32_t *n = &s->options.connections_max;
+    rlim_t wanted = (rlim_t)*n + OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    rlim_t may = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (may > limit.rlim_cur) limit.rlim_cur = may;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    *n = limit.rlim_cur > 2 * OTHER_DESCRIPTORS ? (int32_t)limit.rlim_cur - OTHER_DESCRIPTORS
+                                                : (int32_t)limit.rlim_cur / 2;
+    server_say("%d connections at a time: the limit of open files is %llu", *n,
+               (unsigned long long)limit.rlim_cur);
+}
+
 static bool listen_at(server *s) {
     char message[256];
+    make_room_for_connections(s);
     http_options o = {.host = s->options.host,
                       .port = s->options.port,
                       .connections_max = s->options.connections_max,

@@ -215,18 +215,19 @@ static void take_event(task *t, const nr_event *e) {
     }
 }
 
-static void count_time(server *s, const task *t) {
-    counters *c = &s->counters;
+static void count_times(server *s, const task *t) {
     double prefill_ms = 0, generate_ms = 0;
     for (int i = 0; i < t->n_questions; i++) {
         prefill_ms += t->answers[i].stats.prefill_ms;
         generate_ms += t->answers[i].stats.decode_ms;
     }
-    c->fetch_ms += t->fetch_ms;
-    c->decode_ms += t->decode_ms;
-    c->queued_ms += t->queued_ms;
-    c->prefill_ms += prefill_ms;
-    c->generate_ms += generate_ms;
+    if (t->url) metrics_stage(s, STAGE_FETCH, t->fetch_ms);
+    if (t->width > 0) metrics_stage(s, STAGE_DECODE_IMAGE, t->decode_ms);
+    if (t->width > 0) metrics_stage(s, STAGE_VISION, t->answers[0].stats.vision_ms);
+    metrics_stage(s, STAGE_QUEUE, t->queued_ms);
+    metrics_stage(s, STAGE_PREFILL, prefill_ms);
+    metrics_stage(s, STAGE_GENERATE, generate_ms);
+    metrics_stage(s, STAGE_WHOLE, http_now_ms() - t->exchange->start_ms);
     s->slot_ms += 0.2 * (http_now_ms() - t->slot_ms - s->slot_ms);
 }
 
@@ -245,7 +246,7 @@ static bool advance(server *s, task *t) {
         take_event(t, &event);
         if (event.kind != NR_EVENT_END) continue;
         if (t->status == NR_STATUS_OK) {
-            count_time(s, t);
+            count_times(s, t);
             t->shape->end(t);
         } else {
             fail(t);

@@ -6,6 +6,8 @@
 #include "picture_host.h"
 #include "serve_client.h"
 
+#include <png.h>
+
 #define PAGE "samples/harbour-courier.png"
 
 static service running;
@@ -82,6 +84,46 @@ static void test_status_routes(void **state) {
     assert_non_null(strstr(r.bytes, "Content-Security-Policy: default-src 'none'"));
     assert_non_null(strstr(r.body, "</html>"));
     reply_free(&r);
+}
+
+/* A sample's value, e.g. of `newsreader_slots`. */
+static double metric(const char *text, const char *name) {
+    char line[256];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(text, line);
+    if (!at) fail_msg("no %s", name);
+    return atof(at + strlen(line));
+}
+
+/* A request more is one more in every stage that it went through, and its times are there. */
+static void test_stage_times(void **state) {
+    static const char *const stages[] = {"decode_image", "queue",    "vision",
+                                         "prefill",      "generate", "whole"};
+    double before[NR_COUNT(stages)];
+    char name[128];
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        reply r = client_get(&running, "/metrics");
+        double parts = 0, sum = 0;
+        for (size_t i = 0; i < NR_COUNT(stages); i++) {
+            snprintf(name, sizeof name, "newsreader_stage_seconds_count{stage=\"%s\"}", stages[i]);
+            double n = metric(r.body, name);
+            if (round == 1) assert_true(n == before[i] + 1);
+            before[i] = n;
+            snprintf(name, sizeof name, "newsreader_stage_seconds_bucket{stage=\"%s\",le=\"+Inf\"}",
+                     stages[i]);
+            assert_true(metric(r.body, name) == n);
+            snprintf(name, sizeof name, "newsreader_stage_seconds_sum{stage=\"%s\"}", stages[i]);
+            sum = metric(r.body, name);
+            parts += i + 1 < NR_COUNT(stages) ? sum : 0;
+        }
+        if (round == 1) assert_true(sum > 0 && parts <= sum && parts > 0.3 * sum);
+        reply_free(&r);
+        if (round == 1) break;
+        r = client_post(&running, "/v1/chat/completions", chat_body(page, "Who wrote it?", 20));
+        assert_int_equal(r.status, 200);
+        reply_free(&r);
+    }
 }
 
 /* Every route is in the document and the other way round, and every schema that is named exists. */
@@ -205,6 +247,84 @@ static void test_schema(void **state) {
     json_decref(chat);
 }
 
+/* Schemas that could not be kept are refused, and the word is named. */
+static void test_schemas_refused(void **state) {
+#define PROPERTIES(x) "{\"properties\":{" x "}}"
+    static const struct {
+        const char *schema, *says;
+    } cases[] = {
+        {"{}", "schema.properties"},
+        {"[]", "schema.properties"},
+        {PROPERTIES(""), "no properties"},
+        {PROPERTIES("\"summary\":{\"type\":\"string\"}"), "summary"},
+        {PROPERTIES("\"headline,date\":{\"type\":\"string\"}"), "headline,date"},
+        {PROPERTIES("\"headline\":{\"type\":\"integer\"}"), "headline: a field is a string"},
+        {PROPERTIES("\"headline\":{}"), "headline: a field is a string"},
+        {PROPERTIES("\"headline\":7"), "headline: expected an object"},
+        {PROPERTIES("\"date\":{\"type\":\"string\",\"format\":\"date\"}"), "\"format\""},
+        {PROPERTIES("\"date\":{\"type\":\"string\",\"enum\":[\"a\"]}"), "\"enum\""},
+        {PROPERTIES("\"date\":{\"$ref\":\"#/a\"}"), "\"$ref\""},
+        {"{\"type\":\"array\",\"properties\":{\"date\":{\"type\":\"string\"}}}", "object"},
+        {"{\"required\":[\"site\"],\"properties\":{\"date\":{\"type\":\"string\"}}}", "site"},
+        {"{\"minProperties\":9,\"properties\":{\"date\":{\"type\":\"string\"}}}", "minProperties"}};
+    (void)state;
+    for (size_t i = 0; i < NR_COUNT(cases); i++) {
+        json_t *body = chat_body(page, "Which page is this?", 10);
+        json_t *schema = json_loads(cases[i].schema, 0, NULL);
+        assert_non_null(schema);
+        json_object_set_new(body, "response_format",
+                            json_pack("{s:s, s:{s:s, s:o}}", "type", "json_schema", "json_schema",
+                                      "name", "x", "schema", schema));
+        reply r = client_post(&running, "/v1/chat/completions", body);
+        json_t *e = reply_json(&r, 400), *error = json_object_get(e, "error");
+        const char *message = json_string_value(json_object_get(error, "message"));
+        if (!strstr(message, cases[i].says)) fail_msg("%s: \"%s\"", cases[i].schema, message);
+        json_decref(e);
+    }
+}
+
+/* The sample with its line of byline and date painted over. */
+static char *page_without_byline(void) {
+    png_image image = {.version = PNG_IMAGE_VERSION};
+    png_alloc_size_t n = 0;
+    assert_true(png_image_begin_read_from_file(&image, PAGE));
+    image.format = PNG_FORMAT_RGB;
+    uint8_t *rgb = malloc(PNG_IMAGE_SIZE(image)), *png;
+    assert_true(png_image_finish_read(&image, NULL, rgb, 0, NULL));
+    memset(rgb + (size_t)359 * image.width * 3, 255, (size_t)(411 - 359) * image.width * 3);
+    assert_true(png_image_write_get_memory_size(image, n, 0, rgb, 0, NULL));
+    assert_non_null(png = malloc(n));
+    assert_true(png_image_write_to_memory(&image, png, &n, 0, rgb, 0, NULL));
+    char *url = data_url_of(png, n);
+    free(png);
+    free(rgb);
+    return url;
+}
+
+/* What the page does not have: null where the schema has null, else an empty text. */
+static void test_schema_none(void **state) {
+    static const char schema[] =
+        "{\"type\":\"object\",\"title\":\"News\",\"additionalProperties\":false,"
+        "\"required\":[\"byline\",\"headline\"],\"properties\":{\"byline\":{\"anyOf\":["
+        "{\"type\":\"string\"},{\"type\":\"null\"}],\"title\":\"By\"},"
+        "\"headline\":{\"type\":[\"string\",\"null\"]},\"date\":{\"type\":\"string\"}}}";
+    char *without = page_without_byline();
+    json_t *body = chat_body(without, "", 100);
+    (void)state;
+    json_object_set_new(body, "response_format",
+                        json_pack("{s:s, s:{s:s, s:o}}", "type", "json_schema", "json_schema",
+                                  "name", "x", "schema", json_loads(schema, 0, NULL)));
+    reply r = client_post(&running, "/v1/chat/completions", body);
+    json_t *chat = reply_json(&r, 200), *news = json_loads(chat_content(chat), 0, NULL);
+    assert_int_equal(json_object_size(news), 3);
+    assert_true(json_is_null(json_object_get(news, "byline")));
+    assert_string_equal(json_string_value(json_object_get(news, "headline")), truth("headline"));
+    assert_string_equal(json_string_value(json_object_get(news, "date")), "");
+    json_decref(news);
+    json_decref(chat);
+    free(without);
+}
+
 static void check_fields(reply *r) {
     json_t *answer = reply_json(r, 200), *fields = json_object_get(answer, "fields");
     assert_string_equal(json_string_value(json_object_get(fields, "headline")), truth("headline"));
@@ -290,10 +410,16 @@ static void test_memory_stream(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status_routes), cmocka_unit_test(test_openapi),
-        cmocka_unit_test(test_chat),          cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_schema),        cmocka_unit_test(test_read),
-        cmocka_unit_test(test_analyze),       cmocka_unit_test(test_memory_stream)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_status_routes),
+                                       cmocka_unit_test(test_openapi),
+                                       cmocka_unit_test(test_stage_times),
+                                       cmocka_unit_test(test_chat),
+                                       cmocka_unit_test(test_stream),
+                                       cmocka_unit_test(test_schema),
+                                       cmocka_unit_test(test_schemas_refused),
+                                       cmocka_unit_test(test_schema_none),
+                                       cmocka_unit_test(test_read),
+                                       cmocka_unit_test(test_analyze),
+                                       cmocka_unit_test(test_memory_stream)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

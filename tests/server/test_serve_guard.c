@@ -8,9 +8,16 @@
 
 #include <png.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #define KEY "a-key-of-twenty-chars"
 #define PLACES 10 /* --slots 3 --queue 7 */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* memory of blocks is not that of the service */
+#else
+#define SANITIZED 0
+#endif
 
 static char model[4096], keys[4096], log_path[4096];
 static service running;
@@ -274,6 +281,15 @@ static int free_places(const service *s) {
     return n;
 }
 
+static long long resident_bytes(const service *s) {
+    reply r = client_get(s, "/memory_status");
+    json_t *m = reply_json(&r, 200), *device = json_array_get(json_object_get(m, "devices"), 0);
+    json_t *measured = json_object_get(device, "measured");
+    long long n = json_integer_value(json_object_get(measured, "resident_bytes"));
+    json_decref(m);
+    return n;
+}
+
 /* Full: 503 with Retry-After to a client that has not sent a byte of its body. */
 static void test_full(void **state) {
     int fds[PLACES];
@@ -358,6 +374,75 @@ static void test_leavers(void **state) {
     free(request);
     free(text);
     json_decref(body);
+}
+
+/* Connections that say nothing cost little, and others do not wait for them. */
+static void test_idle_connections(void **state) {
+    const char *more[] = {"--model", model, "--slots", "1", "--connections", "20000", NULL};
+    int n = full(1000, 10000), *fds = calloc((size_t)n, sizeof *fds);
+    struct rlimit limit;
+    char path[4096];
+    (void)state;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < (rlim_t)n + 100) {
+        print_message("%d files may be open, %d are needed\n", (int)limit.rlim_cur, n);
+        free(fds);
+        skip();
+    }
+    service s = serve_start(fixture_path(path, "%s/log-idle", temp), more);
+    long long before = resident_bytes(&s);
+    for (int i = 0; i < n; i++) assert_true((fds[i] = client_connect(&s)) >= 0);
+    reply r = client_post(&s, "/v1/chat/completions", chat_body(pages[0], "What?", 3));
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    for (int i = 0; i < n; i += n / 10) { /* they are all still there, and served */
+        static const char get[] = "GET /health HTTP/1.1\r\n" H "Connection: close\r\n\r\n";
+        client_send(fds[i], get, strlen(get));
+        r = client_receive(fds[i]);
+        assert_int_equal(r.status, 200);
+        reply_free(&r);
+        fds[i] = -1;
+    }
+    long long each = (resident_bytes(&s) - before) / n;
+    print_message("%d idle connections, %lld bytes each\n", n, each);
+    if (!SANITIZED) assert_true(each <= 4096);
+    for (int i = 0; i < n; i++)
+        if (fds[i] >= 0) close(fds[i]);
+    await_idle(&s, 33);
+    assert_int_equal(serve_stop(&s), 0);
+    free(fds);
+}
+
+/* Hardly any descriptors: clients wait their turn, nothing breaks, and all are served again at
+ * once when some are given back. */
+static void test_few_descriptors(void **state) {
+    char path[4096], command[8192], program[4096];
+    int fds[200];
+    (void)state;
+    fixture_build_dir(program);
+    fixture_path(command, "%s/few", temp);
+    FILE *f = fopen(command, "w");
+    fprintf(f, "#!/bin/sh\nulimit -n 64\nexec %s/newsreader \"$@\"\n", program);
+    fclose(f);
+    chmod(command, 0700);
+    const char *more[] = {"--model", model, "--slots", "1", NULL};
+    service s = serve_start_program(command, fixture_path(path, "%s/log-few", temp), more);
+    for (int i = 0; i < 200; i++) assert_true((fds[i] = client_connect(&s)) >= 0);
+    usleep(300000);
+    for (int i = 0; i < 200; i++) close(fds[i]);
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    reply r = client_post(&s, "/v1/chat/completions", chat_body(pages[0], "What?", 3));
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    double ms = (double)(end.tv_sec - start.tv_sec) * 1e3 +
+                (double)(end.tv_nsec - start.tv_nsec) * 1e-6;
+    print_message("served %.0f ms after 200 connections to a service with 64 descriptors\n", ms);
+    assert_true(ms < 2000);
+    assert_int_equal(serve_stop(&s), 0);
 }
 
 /* ---- many at once --------------------------------------------------------------------------- */
@@ -445,6 +530,41 @@ static void test_many_at_once(void **state) {
         free(kind_pages[i]);
     }
     await_idle(&running, PLACES);
+}
+
+static char *talk(json_t *messages) {
+    reply r = client_post(&running, "/v1/chat/completions",
+                          json_pack("{s:o, s:i}", "messages", messages, "max_tokens", 20));
+    json_t *chat = reply_json(&r, 200);
+    char *text = strdup(chat_content(chat));
+    json_decref(chat);
+    return text;
+}
+
+#define PICTURE "type", "image_url", "image_url", "url", pages[0]
+
+/* Earlier turns of a conversation stand in the template's own form; a picture goes first. */
+static void test_conversation(void **state) {
+    (void)state;
+    char *turns = talk(json_pack("[{s:s, s:[{s:s, s:s}, {s:s, s:{s:s}}]}, {s:s, s:s}, {s:s, s:s}]",
+                                 "role", "user", "content", "type", "text", "text", "Who?", PICTURE,
+                                 "role", "assistant", "content", "Ann.", "role", "user", "content",
+                                 "When?"));
+    char *whole = talk(json_pack("[{s:s, s:[{s:s, s:s}, {s:s, s:{s:s}}]}]", "role", "user",
+                                 "content", "type", "text", "text",
+                                 "Who? ASSISTANT: Ann. USER: When?", PICTURE));
+    char *lines = talk(json_pack("[{s:s, s:[{s:s, s:s}, {s:s, s:{s:s}}]}]", "role", "user",
+                                 "content", "type", "text", "text", "Who?\nAnn.\nWhen?", PICTURE));
+    assert_string_equal(turns, whole);
+    assert_string_not_equal(turns, lines);
+    free(turns);
+    free(whole);
+    turns = talk(json_pack("[{s:s, s:s}, {s:s, s:[{s:s, s:s}, {s:s, s:{s:s}}]}]", "role", "system",
+                           "content", "Who?\nAnn.", "role", "user", "content", "type", "text",
+                           "text", "When?", PICTURE));
+    assert_string_equal(turns, lines);
+    free(turns);
+    free(lines);
 }
 
 /* ---- SIGTERM -------------------------------------------------------------------------------- */
@@ -683,7 +803,10 @@ int main(void) {
                                        cmocka_unit_test(test_full),
                                        cmocka_unit_test(test_two_keys),
                                        cmocka_unit_test(test_leavers),
+                                       cmocka_unit_test(test_idle_connections),
+                                       cmocka_unit_test(test_few_descriptors),
                                        cmocka_unit_test(test_many_at_once),
+                                       cmocka_unit_test(test_conversation),
                                        cmocka_unit_test(test_sigterm),
                                        cmocka_unit_test(test_sigterm_early),
                                        cmocka_unit_test(test_gives_up),
