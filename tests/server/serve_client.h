@@ -177,7 +177,7 @@ static inline reply client_post(const service *s, const char *path, json_t *body
 static inline json_t *reply_json(reply *r, int status) {
     json_error_t problem;
     if (r->status != status) fail_msg("status %d, expected %d: %s", r->status, status, r->bytes);
-    json_t *object = json_loads(r->body, 0, &problem);
+    json_t *object = json_loads(r->body, JSON_ALLOW_NUL, &problem);
     if (!object) fail_msg("%s: %s", problem.text, r->body);
     reply_free(r);
     return object;

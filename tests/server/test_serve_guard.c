@@ -476,7 +476,8 @@ static json_t *kind_body(int kind) {
     return body;
 }
 
-/* The answer's text, again where the queue was full. */
+/* The answer's text as JSON, since random weights say zero bytes too; again where the queue was
+ * full. */
 static char *ask_kind(int kind) {
     for (;;) {
         reply r = client_post(&running, "/v1/chat/completions", kind_body(kind));
@@ -486,7 +487,8 @@ static char *ask_kind(int kind) {
             continue;
         }
         json_t *chat = reply_json(&r, 200);
-        char *text = strdup(chat_content(chat));
+        json_t *choice = json_array_get(json_object_get(chat, "choices"), 0);
+        char *text = json_dumps(json_object_get(choice, "message"), JSON_ENCODE_ANY);
         json_decref(chat);
         return text;
     }
