@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define HELPER_FD 3   /* the socket, inside the helper */
-#define POLL_MS 50    /* how often a waiting worker looks whether its client is gone */
+#define POLL_MS 20    /* how often a waiting worker looks whether its client is gone */
 #define GRACE_MS 1000 /* a child's own deadline comes first */
 
 extern char **environ;

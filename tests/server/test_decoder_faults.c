@@ -6,6 +6,7 @@
  * the real child behind the real jail; all other pictures go to the real decoder. Every such picture
  * costs its request a 422 and nothing else.
  */
+#include "picture_host.h"
 #include "serve_client.h"
 
 #include "server.h"
@@ -178,7 +179,7 @@ static int set_up(void **state) {
     (void)state;
     fixture_temp_dir(temp);
     fixture_make_checkpoint("odd", fixture_path(model, "%s/odd", temp), "");
-    const char *more[] = {"--model", model, "--queue", "6", NULL};
+    const char *more[] = {"--model", model, "--queue", "6", "--allow-net", "127.0.0.1", NULL};
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     program[n] = '\0';
     page = data_url("samples/valley-gazette.png");
@@ -263,6 +264,87 @@ static void test_hangs(void **state) {
     await_idle(&running, PLACES);
 }
 
+/* ---- clients that leave ---------------------------------------------------------------------- */
+
+static int places(void) {
+    reply r = client_get(&running, "/health");
+    json_t *h = reply_json(&r, 200);
+    int n = (int)json_integer_value(json_object_get(json_object_get(h, "queue"), "places"));
+    json_decref(h);
+    return n;
+}
+
+/* A request whose client is to leave: which body, and how long it stays. */
+typedef struct leaver {
+    const char *phase, *type;
+    char *body;
+    size_t n_bytes, n_sent; /* of the body */
+    int stay_ms;            /* -1: until the first bytes of the answer */
+} leaver;
+
+static double leave(const leaver *l) {
+    char head[512], c;
+    int fd = client_connect(&running);
+    int n = snprintf(head, sizeof head,
+                     "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n"
+                     "Content-Length: %zu\r\n\r\n",
+                     strcmp(l->type, "image/png") == 0 ? "/v1/read" : "/v1/chat/completions",
+                     l->type, l->n_bytes);
+    client_send(fd, head, (size_t)n);
+    client_send(fd, l->body, l->n_sent);
+    if (l->stay_ms < 0)
+        assert_int_equal(recv(fd, &c, 1, 0), 1);
+    else
+        usleep((useconds_t)l->stay_ms * 1000);
+    if (l->stay_ms >= 10) assert_int_equal(places(), PLACES - 1);
+    double start_ms = http_now_ms();
+    close(fd);
+    while (places() < PLACES && http_now_ms() - start_ms < 10000) usleep(500);
+    return http_now_ms() - start_ms;
+}
+
+static char *chat_text(const char *url, bool stream) {
+    json_t *body = chat_body(url, "Tell me.", 900);
+    json_object_set_new(body, "stream", json_boolean(stream));
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    return text;
+}
+
+/* Whoever leaves in whatever phase has his place back at once, and the next is answered. */
+static void test_leavers(void **state) {
+    char url[64];
+    picture_host host;
+    (void)state;
+    picture_host_start(&host, "samples/valley-gazette.png");
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/never", host.port);
+    leaver all[] = {{"sending", "application/json", chat_text(page, false), 0, 1000, 10},
+                    {"fetching", "application/json", chat_text(url, false), 0, 0, 30},
+                    {"decoding", "image/png", strdup("FAULT sleep"), 0, 0, 30},
+                    {"any", "application/json", chat_text(page, false), 0, 0, 0},
+                    {"writing", "application/json", chat_text(page, false), 0, 0, 9},
+                    {"streaming", "application/json", chat_text(page, true), 0, 0, -1}};
+    int n = getenv("NR_TEST_FULL") ? 200 : 6;
+    for (size_t i = 0; i < NR_COUNT(all); i++) {
+        double slowest_ms = 0, sum_ms = 0;
+        all[i].n_bytes = strlen(all[i].body);
+        if (all[i].n_sent == 0) all[i].n_sent = all[i].n_bytes;
+        for (int k = 0; k < n; k++) {
+            if (strcmp(all[i].phase, "any") == 0) all[i].stay_ms = k % 9;
+            double ms = leave(&all[i]);
+            slowest_ms = fmax(slowest_ms, ms);
+            sum_ms += ms;
+        }
+        print_message("%-9s %d times: place back after %.1f ms, %.1f at most\n", all[i].phase, n,
+                      sum_ms / n, slowest_ms);
+        assert_true(slowest_ms < 1000);
+        free(all[i].body);
+        check_goes_on();
+    }
+    picture_host_stop(&host);
+    await_idle(&running, PLACES);
+}
+
 static int n_files, n_refused;
 
 static int send_file(const char *path, const struct stat *st, int kind, struct FTW *where) {
@@ -297,6 +379,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "serve-helper") == 0) return helper_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "serve") == 0) return serve(argc, argv);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_faults), cmocka_unit_test(test_hangs),
+                                       cmocka_unit_test(test_leavers),
                                        cmocka_unit_test(test_corpora)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
