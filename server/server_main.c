@@ -51,7 +51,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
 
 static void give_up(server *s) {
     tasks_cancel_all(s);
-    s->exit_code = EXIT_FAILED;
+    if (s->n_admitted > 0) s->exit_code = EXIT_FAILED;
     event_base_loopexit(s->base, &(struct timeval){.tv_usec = 500000}); /* last events go out */
 }
 

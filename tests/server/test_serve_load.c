@@ -6,6 +6,8 @@
  */
 #include "load.h"
 
+#include <dirent.h>
+
 static service running;
 static char *request;
 static size_t n_request;
@@ -63,7 +65,7 @@ static void test_overload(void **state) {
     double seconds = full ? 60 : 3, peak = measure_peak(full ? 20 : 2);
     load *l = load_create(&running, request, n_request);
     (void)state;
-    l->every_ms = 1e3 / (10 * peak);
+    l->every_ms = 1e3 / (10 * fmax(peak, 1));
     load_run(l, 2); /* fills the queue */
     int before = l->n_ok, before_busy = l->n_busy;
     double start_ms = load_now_ms();
@@ -150,6 +152,91 @@ static void test_loud_key(void **state) {
     assert_int_equal(serve_stop(&s), 0);
 }
 
+/* ---- for a while ----------------------------------------------------------------------------- */
+
+static long long status_of_process(const service *s, const char *name) {
+    char path[64], line[256], format[64];
+    long long n = -1;
+    snprintf(path, sizeof path, "/proc/%d/status", s->pid);
+    snprintf(format, sizeof format, "%s: %%lld", name);
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, format, &n) == 1) break;
+    if (f) fclose(f);
+    return n;
+}
+
+static int n_descriptors(const service *s) {
+    char path[64];
+    int n = 0;
+    snprintf(path, sizeof path, "/proc/%d/fd", s->pid);
+    DIR *dir = opendir(path);
+    while (dir && readdir(dir)) n++;
+    if (dir) closedir(dir);
+    return n;
+}
+
+/* One of each kind: answered, streamed and left, refused, not understood, asked about. */
+static void mixed_round(const service *s, char *page, int i) {
+    json_t *chat = chat_body(page, "What?", 5 + i % 20), *stream = json_deep_copy(chat);
+    reply r = client_post(s, "/v1/chat/completions", chat);
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    json_object_set_new(stream, "stream", json_true());
+    char *text = json_dumps(stream, JSON_COMPACT), c;
+    char *head = malloc(strlen(text) + 256);
+    sprintf(head,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n" JSON_TYPE
+            "Content-Length: %zu\r\n\r\n%s",
+            strlen(text), text);
+    int fd = client_connect(s);
+    client_send(fd, head, strlen(head));
+    if (i % 2) assert_int_equal(recv(fd, &c, 1, 0), 1);
+    close(fd);
+    r = client_request(s, "POST", "/v1/read", "Content-Type: image/png\r\n", "no picture", 10);
+    assert_int_equal(r.status, 422);
+    reply_free(&r);
+    r = client_request(s, "POST", "/v1/read", JSON_TYPE, "{", 1);
+    assert_int_equal(r.status, 400);
+    reply_free(&r);
+    r = client_get(s, i % 2 ? "/metrics" : "/memory_status");
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    free(head);
+    free(text);
+    json_decref(stream);
+}
+
+/* Memory, descriptors and threads of the service stay what they are. Small pictures and a tiny
+ * model of random weights, so that many requests pass. */
+static void test_soak(void **state) {
+    char model[4096], log[4096], *page = data_url("tests/data/image/small/c2b8.png");
+    const char *more[] = {"--model", model, "--slots", "3", "--quiet", NULL};
+    double end_ms = load_now_ms() + (full ? 600e3 : 3e3);
+    int n = 0, n_fds = 0, fds_more = 0;
+    long long before = 0, half = 0;
+    (void)state;
+    fixture_make_checkpoint("odd", fixture_path(model, "%s/odd", temp), "");
+    service s = serve_start(fixture_path(log, "%s/log-soak", temp), more);
+    for (double start_ms = load_now_ms(), now; (now = load_now_ms()) < end_ms || n < 400; n++) {
+        mixed_round(&s, page, n);
+        if (n == 200) before = status_of_process(&s, "VmRSS"), n_fds = n_descriptors(&s);
+        if (n > 200 && half == 0 && now - start_ms > (end_ms - start_ms) / 2)
+            half = status_of_process(&s, "VmRSS");
+    }
+    await_idle(&s, 35);
+    fds_more = n_descriptors(&s) - n_fds;
+    long long after = status_of_process(&s, "VmRSS");
+    print_message("%d rounds of 5 requests: resident after 200 rounds %lld kB, half way %lld, at "
+                  "the end %lld; descriptors %+d, threads %lld\n",
+                  n, before, half, after, fds_more, status_of_process(&s, "Threads"));
+    assert_true(fds_more <= 2);
+    assert_true(after <= before + 512);
+    if (full) assert_true(after <= half + 64);
+    assert_int_equal(serve_stop(&s), 0);
+    free(page);
+}
+
 /* ---- Retry-After ---------------------------------------------------------------------------- */
 
 enum { BURST = 90 };
@@ -193,7 +280,7 @@ static void test_retry_after(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_overload),
-                                       cmocka_unit_test(test_loud_key),
+                                       cmocka_unit_test(test_loud_key), cmocka_unit_test(test_soak),
                                        cmocka_unit_test(test_retry_after)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
