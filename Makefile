@@ -138,7 +138,8 @@ $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \
 	$(call say,LINK,$@)$(CC) $(subst fuzzer-no-link,fuzzer,$(OPT)) $^ -o $@ $(LDLIBS_ALL)
 
 # Its decoder does what pictures tell it to.
-$(OUT)/tests/server/test_decoder_faults: private LDFLAGS += -Wl,--wrap=nr_picture_load,--wrap=decode_run
+$(OUT)/tests/server/test_decoder_faults: \
+    private LDFLAGS += -Wl,--wrap=nr_picture_load,--wrap=decode_run
 $(OUT)/tests/server/%: $(OUT)/tests/server/%.o $(SERVER_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(SERVER_LIBS) $(LDLIBS_ALL) -lcmocka

@@ -75,7 +75,8 @@ static json_t *read_object(const task *t) {
     json_t *values = json_object(), *reasons = json_object();
     for (int i = 0; i < t->n_questions; i++) {
         const answer *a = &t->answers[i];
-        json_object_set_new(values, a->name, answer_is_none(a) ? json_null() : json_string(a->text));
+        json_object_set_new(values, a->name,
+                            answer_is_none(a) ? json_null() : json_string(a->text));
         json_object_set_new(reasons, a->name, json_string(nr_finish_name(a->finish)));
     }
     json_object_set_new(reply, "fields", values);

@@ -26,7 +26,7 @@ bool share_take_place(server *s, int key, uint64_t bytes) {
 }
 
 void share_return_place(server *s, int key, uint64_t bytes) {
-    if (--s->n_admitted == 0) s->promised_ms = 0; /* who was told to come back has come, or will not */
+    if (--s->n_admitted == 0) s->promised_ms = 0; /* who was told to come has, or will not */
     s->bytes_admitted -= bytes;
     s->uses[key].n_places--;
     s->uses[key].bytes -= bytes;

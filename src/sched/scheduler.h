@@ -8,8 +8,8 @@
  *   nr_job_take_record(job, ...) until NR_RECORD_END; nr_job_release(job)      any thread
  *   nr_scheduler_free(s)
  *
- * A free slot goes to the client that was served longest ago, and of its requests to the oldest: who
- * floods the queue waits for himself.
+ * A free slot goes to the client that was served longest ago, and of its requests to the oldest:
+ * who floods the queue waits for himself.
  *
  * One turn of the model's thread: at most one picture goes through the vision tower (those seen
  * before need not, where features are kept); then one forward call reads one token of every answer

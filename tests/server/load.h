@@ -10,8 +10,6 @@
 
 #include "serve_client.h"
 
-#include <time.h>
-
 #define LOAD_FLIGHTS_MAX 2048
 #define LOAD_SAMPLES_MAX 65536
 
@@ -36,12 +34,6 @@ typedef struct load {
     struct pollfd fds[LOAD_FLIGHTS_MAX]; /* of those under way, which are: */
     load_flight *of[LOAD_FLIGHTS_MAX];
 } load;
-
-static inline double load_now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 static inline load *load_create(const service *s, const char *request, size_t n_bytes) {
     load *l = calloc(1, sizeof *l);
@@ -77,7 +69,7 @@ static inline void load_start(load *l) {
     while (f < l->flights + LOAD_FLIGHTS_MAX && f->fd >= 0) f++;
     assert_true(f < l->flights + LOAD_FLIGHTS_MAX);
     *f = (load_flight){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-                       .start_ms = load_now_ms()};
+                       .start_ms = client_now_ms()};
     assert_int_equal(connect(f->fd, (struct sockaddr *)&a, sizeof a), 0);
     load_push(l, f);
     l->n_sent++;
@@ -85,7 +77,7 @@ static inline void load_start(load *l) {
 }
 
 static inline void load_end(load *l, load_flight *f) {
-    double now_ms = load_now_ms(), ms = now_ms - f->start_ms;
+    double now_ms = client_now_ms(), ms = now_ms - f->start_ms;
     int status = 0;
     close(f->fd);
     f->fd = -1;
@@ -138,22 +130,22 @@ static inline void load_turn(load *l, double wait_ms) {
 
 /* For so long; those under way afterwards are waited for, not counted in the rates. */
 static inline void load_run(load *l, double seconds) {
-    double end_ms = load_now_ms() + 1e3 * seconds, next_ms = load_now_ms(), now_ms;
+    double end_ms = client_now_ms() + 1e3 * seconds, next_ms = client_now_ms(), now_ms;
     l->first_ms = next_ms;
-    while ((now_ms = load_now_ms()) < end_ms) {
+    while ((now_ms = client_now_ms()) < end_ms) {
         if (l->n_clients > 0) {
             while (l->n_flying < l->n_clients) load_start(l);
             load_turn(l, 20);
             continue;
         }
         for (; next_ms <= now_ms; next_ms += l->every_ms) load_start(l);
-        load_turn(l, fmax(0, fmin(next_ms, end_ms) - load_now_ms()));
+        load_turn(l, fmax(0, fmin(next_ms, end_ms) - client_now_ms()));
     }
 }
 
 static inline void load_land(load *l) {
-    double end_ms = load_now_ms() + 120e3;
-    while (l->n_flying > 0 && load_now_ms() < end_ms) load_turn(l, 100);
+    double end_ms = client_now_ms() + 120e3;
+    while (l->n_flying > 0 && client_now_ms() < end_ms) load_turn(l, 100);
     l->n_lost += l->n_flying;
 }
 

@@ -20,12 +20,30 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* times and memory are not those of the service */
+#else
+#define SANITIZED 0
+#endif
 
 typedef struct service {
     pid_t pid;
     int port;
     char log[4096]; /* file with its standard error */
 } service;
+
+/* `make test-full` takes the larger number. */
+static inline int full(int small, int large) {
+    return getenv("NR_TEST_FULL") ? large : small;
+}
+
+static inline double client_now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
 
 /* `program serve --port 0 --threads 1` and more, NULL-terminated; waits for "ready". */
 static inline service serve_start_program(const char *program, const char *log,
@@ -157,6 +175,7 @@ static inline reply client_request(const service *s, const char *method, const c
     return r;
 }
 
+#define H "Host: localhost\r\n"
 #define JSON_TYPE "Content-Type: application/json\r\n"
 
 static inline reply client_get(const service *s, const char *path) {
@@ -220,15 +239,25 @@ static inline const char *chat_content(const json_t *r) {
     return json_string_value(json_object_get(json_object_get(choice, "message"), "content"));
 }
 
+/* Requests that the service would take now; *running, where wanted, those that have a slot. */
+static inline int client_places_and(const service *s, int *running) {
+    reply r = client_get(s, "/health");
+    json_t *h = reply_json(&r, 200), *q = json_object_get(h, "queue");
+    int n = (int)json_integer_value(json_object_get(q, "places"));
+    if (running) *running = (int)json_integer_value(json_object_get(q, "running"));
+    json_decref(h);
+    return n;
+}
+
+static inline int client_places(const service *s) {
+    return client_places_and(s, NULL);
+}
+
 /* Waits until the service has all its places again. */
 static inline void await_idle(const service *s, int places) {
     for (int i = 0; i < 1000; i++) {
-        reply r = client_get(s, "/health");
-        json_t *h = reply_json(&r, 200), *q = json_object_get(h, "queue");
-        bool idle = json_integer_value(json_object_get(q, "places")) == places &&
-                    json_integer_value(json_object_get(q, "running")) == 0;
-        json_decref(h);
-        if (idle) return;
+        int n_running;
+        if (client_places_and(s, &n_running) == places && n_running == 0) return;
         usleep(10000);
     }
     fail_msg("places are not given back");

@@ -3,8 +3,8 @@
  * test_decoder_faults.c - a service whose picture decoder has been taken over. This program is the
  * service (`serve`), its helpers (`serve-helper`) and the test. It is linked with another
  * nr_picture_load (ld --wrap), which does what a picture that begins with "FAULT " tells it to, in
- * the real child behind the real jail; all other pictures go to the real decoder. Every such picture
- * costs its request a 422 and nothing else.
+ * the real child behind the real jail; all other pictures go to the real decoder. Every such
+ * picture costs its request a 422 and nothing else.
  */
 #include "picture_host.h"
 #include "serve_client.h"
@@ -266,14 +266,6 @@ static void test_hangs(void **state) {
 
 /* ---- clients that leave ---------------------------------------------------------------------- */
 
-static int places(void) {
-    reply r = client_get(&running, "/health");
-    json_t *h = reply_json(&r, 200);
-    int n = (int)json_integer_value(json_object_get(json_object_get(h, "queue"), "places"));
-    json_decref(h);
-    return n;
-}
-
 /* A request whose client is to leave: which body, and how long it stays. */
 typedef struct leaver {
     const char *phase, *type;
@@ -296,10 +288,10 @@ static double leave(const leaver *l) {
         assert_int_equal(recv(fd, &c, 1, 0), 1);
     else
         usleep((useconds_t)l->stay_ms * 1000);
-    if (l->stay_ms >= 10) assert_int_equal(places(), PLACES - 1);
+    if (l->stay_ms >= 10) assert_int_equal(client_places(&running), PLACES - 1);
     double start_ms = http_now_ms();
     close(fd);
-    while (places() < PLACES && http_now_ms() - start_ms < 10000) usleep(500);
+    while (client_places(&running) < PLACES && http_now_ms() - start_ms < 10000) usleep(500);
     return http_now_ms() - start_ms;
 }
 
@@ -324,7 +316,7 @@ static void test_leavers(void **state) {
                     {"any", "application/json", chat_text(page, false), 0, 0, 0},
                     {"writing", "application/json", chat_text(page, false), 0, 0, 9},
                     {"streaming", "application/json", chat_text(page, true), 0, 0, -1}};
-    int n = getenv("NR_TEST_FULL") ? 200 : 6;
+    int n = full(6, 200);
     for (size_t i = 0; i < NR_COUNT(all); i++) {
         double slowest_ms = 0, sum_ms = 0;
         all[i].n_bytes = strlen(all[i].body);

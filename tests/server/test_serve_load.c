@@ -11,7 +11,6 @@
 static service running;
 static char *request;
 static size_t n_request;
-static bool full;
 
 /* `POST path` with the sample page as its body. */
 static char *make_request(const char *path, const char *headers, size_t *n_bytes) {
@@ -31,7 +30,6 @@ static int set_up(void **state) {
     char log[4096];
     static const char *const more[] = {"--threads", "2", "--max-pixels", "2000000", NULL};
     (void)state;
-    full = getenv("NR_TEST_FULL") != NULL;
     fixture_temp_dir(temp);
     request = make_request("/v1/read", "", &n_request);
     running = serve_start(fixture_path(log, "%s/log", temp), more);
@@ -52,9 +50,9 @@ static double measure_peak(double seconds) {
     l->n_clients = 8;
     load_run(l, 1); /* warm */
     int before = l->n_ok;
-    double start_ms = load_now_ms();
+    double start_ms = client_now_ms();
     load_run(l, seconds);
-    double rate = (l->n_ok - before) / (load_now_ms() - start_ms) * 1e3;
+    double rate = (l->n_ok - before) / (client_now_ms() - start_ms) * 1e3;
     load_land(l);
     assert_int_equal(l->n_other + l->n_lost + l->n_busy, 0);
     load_free(l);
@@ -62,15 +60,15 @@ static double measure_peak(double seconds) {
 }
 
 static void test_overload(void **state) {
-    double seconds = full ? 60 : 3, peak = measure_peak(full ? 20 : 2);
+    double seconds = full(3, 60), peak = measure_peak(full(2, 20));
     load *l = load_create(&running, request, n_request);
     (void)state;
     l->every_ms = 1e3 / (10 * fmax(peak, 1));
     load_run(l, 2); /* fills the queue */
     int before = l->n_ok, before_busy = l->n_busy;
-    double start_ms = load_now_ms();
+    double start_ms = client_now_ms();
     load_run(l, seconds);
-    double rate = (l->n_ok - before) / (load_now_ms() - start_ms) * 1e3;
+    double rate = (l->n_ok - before) / (client_now_ms() - start_ms) * 1e3;
     int n = l->n_busy - before_busy;
     memmove(l->busy_ms, l->busy_ms + before_busy, (size_t)n * sizeof(double));
     double p50 = load_percentile(l->busy_ms, n, 50), p99 = load_percentile(l->busy_ms, n, 99);
@@ -80,7 +78,7 @@ static void test_overload(void **state) {
                   peak, 1e3 / l->every_ms, seconds, rate, 100 * rate / peak, n, p50, p99);
     assert_int_equal(l->n_other + l->n_lost + l->n_without_retry, 0);
     assert_true(n > 10);
-    if (full) {
+    if (full(0, 1)) {
         assert_true(p99 <= 5);
         assert_true(rate >= 0.95 * peak);
     }
@@ -93,7 +91,7 @@ static void test_overload(void **state) {
 #define QUIET "Authorization: Bearer quiet-key-of-20-letter\r\n"
 
 static void *run_flood(void *arg) {
-    load_run(arg, full ? 40 : 4);
+    load_run(arg, full(4, 40));
     load_land(arg);
     return NULL;
 }
@@ -132,12 +130,12 @@ static void test_loud_key(void **state) {
     (void)state;
     fixture_write_file(fixture_path(keys, "%s/keys", temp), both, strlen(both));
     service s = serve_start(fixture_path(log, "%s/log-keys", temp), more);
-    times alone = measure_quiet(&s, full ? 10 : 1);
+    times alone = measure_quiet(&s, full(1, 10));
     load *flood = load_create(&s, text, n_bytes);
     flood->every_ms = alone.p50_ms / 100;
     assert_int_equal(pthread_create(&thread, NULL, run_flood, flood), 0);
     usleep(500000);
-    times beside = measure_quiet(&s, full ? 38 : 2);
+    times beside = measure_quiet(&s, full(2, 38));
     pthread_join(thread, NULL);
     print_message(
         "alone: %d requests, p50 %.0f ms, p99 %.0f ms; beside %d of another key, of which "
@@ -146,7 +144,7 @@ static void test_loud_key(void **state) {
         beside.p99_ms);
     assert_int_equal(flood->n_other + flood->n_lost, 0);
     /* four slots share the cores with it, and one of them must become free */
-    if (full) assert_true(beside.p50_ms < 6 * alone.p50_ms);
+    if (full(0, 1)) assert_true(beside.p50_ms < 6 * alone.p50_ms);
     load_free(flood);
     free(text);
     assert_int_equal(serve_stop(&s), 0);
@@ -212,13 +210,13 @@ static void mixed_round(const service *s, char *page, int i) {
 static void test_soak(void **state) {
     char model[4096], log[4096], *page = data_url("tests/data/image/small/c2b8.png");
     const char *more[] = {"--model", model, "--slots", "3", "--quiet", NULL};
-    double end_ms = load_now_ms() + (full ? 600e3 : 3e3);
+    double end_ms = client_now_ms() + 1e3 * full(3, 600);
     int n = 0, n_fds = 0, fds_more = 0;
     long long before = 0, half = 0;
     (void)state;
     fixture_make_checkpoint("odd", fixture_path(model, "%s/odd", temp), "");
     service s = serve_start(fixture_path(log, "%s/log-soak", temp), more);
-    for (double start_ms = load_now_ms(), now; (now = load_now_ms()) < end_ms || n < 400; n++) {
+    for (double start_ms = client_now_ms(), now; (now = client_now_ms()) < end_ms || n < 400; n++) {
         mixed_round(&s, page, n);
         if (n == 200) before = status_of_process(&s, "VmRSS"), n_fds = n_descriptors(&s);
         if (n > 200 && half == 0 && now - start_ms > (end_ms - start_ms) / 2)
@@ -232,7 +230,7 @@ static void test_soak(void **state) {
                   n, before, half, after, fds_more, status_of_process(&s, "Threads"));
     assert_true(fds_more <= 2);
     assert_true(after <= before + 512);
-    if (full) assert_true(after <= half + 64);
+    if (full(0, 1)) assert_true(after <= half + 64);
     assert_int_equal(serve_stop(&s), 0);
     free(page);
 }
@@ -256,12 +254,12 @@ static void *run_obedient(void *arg) {
     }
 }
 
-/* Of those who are refused, nearly all are admitted when they come back at the time they are told. */
+/* Of those who are refused, nearly all are admitted when they come back as they are told. */
 static void test_retry_after(void **state) {
     pthread_t threads[BURST];
     int n_tries[BURST] = {0}, n_refused = 0, n_second = 0;
     (void)state;
-    if (!full) {
+    if (!full(0, 1)) {
         print_message("takes half a minute: NR_TEST_FULL\n");
         skip();
     }
