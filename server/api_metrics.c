@@ -99,6 +99,7 @@ void api_metrics(server *s, http_exchange *x) {
     put(f, "http_connections", "gauge", http_connections(s->http));
     put(f, "http_refused_busy_total", "counter", (double)s->counters.refused_busy);
     put(f, "http_clients_gone_total", "counter", (double)s->counters.gone);
+    put(f, "log_lines_dropped_total", "counter", (double)log_dropped(&s->log));
     put(f, "http_in_bytes_total", "counter", (double)s->counters.bytes_in);
     put(f, "http_out_bytes_total", "counter", (double)s->counters.bytes_out);
     put(f, "model_degraded", "gauge", s->report.degraded);

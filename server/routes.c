@@ -268,12 +268,12 @@ static void on_drain(void *ctx, http_exchange *x) {
     tasks_advance(ctx);
 }
 
-static void log_line(const server *s, const http_exchange *x) {
+static void log_line(server *s, const http_exchange *x) {
     if (s->options.quiet) return;
     const visit *v = visit_of(x);
-    fprintf(stderr,
+    log_say(&s->log,
             "level=info event=request method=%s route=%s status=%d gone=%d in=%llu out=%llu "
-            "ms=%.1f\n",
+            "ms=%.1f",
             v && v->route ? v->route->method : "-", v && v->route ? v->route->path : "-", x->status,
             x->gone, (unsigned long long)x->head.content_length, (unsigned long long)x->sent,
             http_now_ms() - x->start_ms);

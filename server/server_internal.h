@@ -11,6 +11,7 @@
 
 #include "helper.h"
 #include "http.h"
+#include "log.h"
 #include "newsreader.h"
 #include "newsreader_sched.h"
 #include "server.h"
@@ -143,6 +144,7 @@ typedef struct counters {
 
 struct server {
     server_options options;
+    server_log log;
     struct event_base *base;
     http *http;
     nr_engine *engine;

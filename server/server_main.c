@@ -59,8 +59,8 @@ static void on_drain_limit(evutil_socket_t fd, short what, void *arg) {
     server *s = arg;
     (void)fd;
     (void)what;
-    server_say("%d requests are given up after %d seconds", s->n_admitted,
-               s->options.drain_seconds);
+    log_say(&s->log, "newsreader: %d requests are given up after %d seconds", s->n_admitted,
+            s->options.drain_seconds);
     give_up(s);
 }
 
@@ -74,7 +74,8 @@ static void on_stop(evutil_socket_t fd, short what, void *arg) {
     }
     s->draining = true;
     if (!s->http) return; /* still loading: server_going_on says no */
-    if (!s->options.quiet) server_say("finishing %d requests, then stopping", s->n_admitted);
+    if (!s->options.quiet)
+        log_say(&s->log, "newsreader: finishing %d requests, then stopping", s->n_admitted);
     http_stop_accepting(s->http);
     api_memory_tick(s);
     event_add(s->tick, &(struct timeval){.tv_usec = 20000}); /* notices the end soon */
@@ -166,6 +167,7 @@ static int run(server *s, const server_start *start) {
     json_set_alloc_funcs(malloc, free); /* requests' JSON is not of the library's account */
     if (!tasks_open(s) || !listen_at(s)) return EXIT_FAILED;
     s->counters.allocations_at_start = nr_memory_usage_get().allocations;
+    log_open(&s->log, STDERR_FILENO);
     announce(s);
     event_base_dispatch(s->base);
     return s->exit_code;
@@ -187,6 +189,7 @@ static void close_all(server *s) {
     }
     free(s->openapi);
     free(s->docs);
+    log_close(&s->log);
 }
 
 int server_main(const server_start *start) {

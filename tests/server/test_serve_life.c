@@ -147,6 +147,34 @@ static void test_gives_up(void **state) {
     give_up("30", true);
 }
 
+/* Standard error is a pipe that nobody reads: all are answered, lines are dropped and counted, and
+ * SIGTERM ends it. */
+static void test_log_that_stalls(void **state) {
+    char fifo[4096], script[4096], program[4096], log[4096];
+    const char *more[] = {"--model", model, NULL};
+    (void)state;
+    fixture_build_dir(program);
+    assert_int_equal(mkfifo(fixture_path(fifo, "%s/fifo", temp), 0600), 0);
+    FILE *f = fopen(fixture_path(script, "%s/stalled", temp), "w");
+    fprintf(f, "#!/bin/bash\nexec 2<>%s\nexec %s/newsreader \"$@\"\n", fifo, program);
+    fclose(f);
+    chmod(script, 0700);
+    service s = serve_start_program(script, fixture_path(log, "%s/log-stalled", temp), more);
+    for (int i = 0; i < 2000; i++) { /* a line each: more than the pipe and the ring hold */
+        reply r = client_get(&s, "/health");
+        assert_int_equal(r.status, 200);
+        reply_free(&r);
+    }
+    reply r = client_get(&s, "/metrics");
+    const char *dropped = strstr(r.body, "\nnewsreader_log_lines_dropped_total ");
+    assert_non_null(dropped);
+    assert_true(atoi(dropped + strlen("\nnewsreader_log_lines_dropped_total ")) > 100);
+    reply_free(&r);
+    double start_ms = client_now_ms();
+    assert_int_equal(serve_stop(&s), 0);
+    assert_true(client_now_ms() - start_ms < 5000);
+}
+
 static void test_refuses_to_start(void **state) {
     static const char *const cases[][4] = {{"--host", "0.0.0.0", NULL},
                                            {"--host", "example", NULL},
@@ -271,7 +299,8 @@ static void test_fallback(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sigterm),     cmocka_unit_test(test_sigterm_early),
-        cmocka_unit_test(test_gives_up),    cmocka_unit_test(test_refuses_to_start),
+        cmocka_unit_test(test_gives_up),    cmocka_unit_test(test_log_that_stalls),
+                                       cmocka_unit_test(test_refuses_to_start),
         cmocka_unit_test(test_config_file), cmocka_unit_test(test_config_refused),
         cmocka_unit_test(test_fallback)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
