@@ -32,7 +32,7 @@ const route server_routes[] = {
 const int server_n_routes = sizeof server_routes / sizeof server_routes[0];
 
 #define RETRY_SECONDS_MAX 60
-#define RETRY_MARGIN 1.5 /* without one, who comes a little early takes another's place */
+#define RETRY_MARGIN 1.75 /* without one, who comes a little early takes another's place */
 
 /* What an exchange has taken until it is done; its user. */
 typedef struct visit {
