@@ -137,6 +137,9 @@ $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \
                           $(if $(filter-out fuzz,$(BUILD)),$(OUT)/tests/fuzz/replay_main.o) $(LIB)
 	$(call say,LINK,$@)$(CC) $(subst fuzzer-no-link,fuzzer,$(OPT)) $^ -o $@ $(LDLIBS_ALL)
 
+# Its decoder does what pictures tell it to.
+$(OUT)/tests/server/test_decoder_faults: \
+    private LDFLAGS += -Wl,--wrap=nr_picture_load,--wrap=decode_run
 $(OUT)/tests/server/%: $(OUT)/tests/server/%.o $(SERVER_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(SERVER_LIBS) $(LDLIBS_ALL) -lcmocka
@@ -180,6 +183,7 @@ test-build:
 
 test-full:                       ## `make test` with the long tests, longer fuzzing, TSan
 	@tools/install_deps.sh build test fuzz
+	@tools/install_deps.sh browser || echo "no Chromium: the web page is not looked at"
 	@$(MAKE) test-build
 	@$(MAKE) BUILD=tsan tests
 	@$(MAKE) BUILD=fuzz fuzzers

@@ -1,51 +1,48 @@
 /* SPDX-License-Identifier: MIT
  * cli_answer.c - see cli_answer.h. */
+#define _GNU_SOURCE
 #include "cli_answer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-static nr_status append(cli_answer *a, const char *text, size_t n_bytes, nr_error *err) {
-    if (a->cap - a->n_bytes <= n_bytes) {
-        size_t cap = 2 * (a->n_bytes + n_bytes) + 256;
-        char *grown = realloc(a->text, cap);
-        if (!grown) return cli_fail(err, NR_STATUS_NO_MEMORY, "answer of %zu bytes", cap);
-        a->text = grown;
-        a->cap = cap;
-    }
-    memcpy(a->text + a->n_bytes, text, n_bytes);
-    a->n_bytes += n_bytes;
-    a->text[a->n_bytes] = '\0';
-    return NR_STATUS_OK;
-}
 
 /* Byte-level vocabularies begin an answer with the blank behind "ASSISTANT:". */
-static void skip_leading_blanks(nr_step *step, const cli_answer *so_far) {
-    if (so_far->n_bytes > 0) return;
-    while (step->n_bytes > 0 && (*step->text == ' ' || *step->text == '\n')) {
+static void skip_leading_blanks(nr_step *step, bool begun) {
+    while (!begun && step->n_bytes > 0 && (*step->text == ' ' || *step->text == '\n')) {
         step->text++;
         step->n_bytes--;
     }
 }
 
-nr_status cli_ask(nr_session *session, const char *question, const nr_generation_options *options,
-                  bool show, cli_answer *out, nr_error *err) {
+static nr_status read_answer(nr_session *session, bool show, FILE *text, nr_finish *finish,
+                             nr_error *err) {
     nr_step step = {0};
-    out->n_bytes = 0;
-    out->finish = NR_FINISH_NONE;
-    nr_status status = append(out, "", 0, err);
-    if (status == NR_STATUS_OK) status = nr_session_ask(session, question, options, err);
-    while (status == NR_STATUS_OK && !step.done) {
-        status = nr_session_step(session, &step, err);
-        if (status != NR_STATUS_OK) break;
-        skip_leading_blanks(&step, out);
-        status = append(out, step.text, step.n_bytes, err);
+    bool begun = false;
+    while (!step.done) {
+        nr_status status = nr_session_step(session, &step, err);
+        if (status != NR_STATUS_OK) return status;
+        skip_leading_blanks(&step, begun);
+        begun |= step.n_bytes > 0;
+        fwrite(step.text, 1, step.n_bytes, text);
         if (!show || step.n_bytes == 0) continue;
         fwrite(step.text, 1, step.n_bytes, stdout);
         status = cli_flush(err);
+        if (status != NR_STATUS_OK) return status;
     }
-    out->finish = step.finish;
+    *finish = step.finish;
+    return NR_STATUS_OK;
+}
+
+nr_status cli_ask(nr_session *session, const char *question, const nr_generation_options *options,
+                  bool show, cli_answer *out, nr_error *err) {
+    cli_answer_free(out);
+    FILE *text = open_memstream(&out->text, &out->n_bytes);
+    if (!text) return cli_fail(err, NR_STATUS_NO_MEMORY, "answer");
+    nr_status status = nr_session_ask(session, question, options, err);
+    if (status == NR_STATUS_OK) status = read_answer(session, show, text, &out->finish, err);
+    bool failed = ferror(text);
+    if ((fclose(text) != 0 || failed) && status == NR_STATUS_OK)
+        status = cli_fail(err, NR_STATUS_NO_MEMORY, "answer of %zu bytes", out->n_bytes);
     out->stats = nr_session_get_stats(session);
     return status;
 }

@@ -107,6 +107,10 @@ typedef struct nr_engine_info {
     bool captions;          /* an empty question gets a caption of the picture */
     bool reads_fields;      /* made to answer the questions of nr_field: config.json says
                                "newsreader_fields": true */
+    /* What the model's template puts before an answer and before a further question, where both are
+     * plain text: a conversation is then one question, "{q} ASSISTANT: {a} USER: {q}". NULL: its
+     * template has no such thing. */
+    const char *answer_mark, *question_mark;
     double load_ms;
 } nr_engine_info;
 NR_API nr_engine_info nr_engine_get_info(const nr_engine *engine); /* strings live with engine */

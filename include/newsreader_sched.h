@@ -58,6 +58,7 @@ NR_API void nr_sched_drain(nr_sched *sched); /* submit says BUSY from now on; jo
 NR_API void nr_sched_close(nr_sched *sched);
 
 #define NR_REQUEST_QUESTIONS_MAX 8
+#define NR_CLIENTS_MAX 256
 
 typedef struct nr_request {
     uint32_t struct_bytes;
@@ -68,6 +69,8 @@ typedef struct nr_request {
     int32_t n_questions;          /* 1 to NR_REQUEST_QUESTIONS_MAX */
     nr_generation_options generation; /* of each answer */
     int32_t deadline_ms; /* from now, waiting included; 0: none. Then it ends with TIMEOUT */
+    int32_t client; /* whose it is, 0 to NR_CLIENTS_MAX - 1: requests of one client are answered in
+                       order, those of several take turns */
 } nr_request;
 NR_API nr_request nr_request_default(void);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * api_chat.c - POST /v1/chat/completions and GET /v1/models in OpenAI's shapes. The models here
- * read one picture and one question: the texts of all messages make the question, in order, and at
- * most one picture may be among them. response_format json_schema asks for fields of the news page.
+ * api_chat.c - POST /v1/chat/completions and GET /v1/models in OpenAI's shapes. At most one picture
+ * may be among the messages, and goes before the first question, as the templates have it. Earlier
+ * turns stand before the question in the template's own form where that is text; for other models,
+ * and for readers of news, which know single questions only, all texts are put together in order.
+ * response_format json_schema asks for fields of the news page.
  */
 #define _GNU_SOURCE
 #include "server_internal.h"
@@ -17,6 +19,8 @@
 typedef struct text_list {
     char *bytes; /* owns */
     size_t n;
+    const char *role, *last; /* whose text comes now, and whose came last; NULL: nobody's */
+    nr_engine_info info;     /* of the model that reads it */
 } text_list;
 
 static bool bad(http_exchange *x, const char *message) {
@@ -24,13 +28,28 @@ static bool bad(http_exchange *x, const char *message) {
     return false;
 }
 
+/* What stands between the text before and the one that comes now. */
+static const char *mark_of(const text_list *all) {
+    if (!all->last) return "";
+    bool turns = all->info.answer_mark && !all->info.reads_fields;
+    bool asked = strcmp(all->last, "user") == 0, asks = strcmp(all->role, "user") == 0;
+    if (turns && asked && strcmp(all->role, "assistant") == 0) return all->info.answer_mark;
+    if (turns && asks && strcmp(all->last, "assistant") == 0) return all->info.question_mark;
+    return "\n";
+}
+
 static bool add_text(http_exchange *x, text_list *all, const json_t *text) {
-    size_t n = json_string_length(text);
+    size_t n = json_string_length(text), n_mark;
     if (!json_is_string(text)) return bad(x, "messages: a text is not a string");
-    if (all->n + n + 2 > SERVER_PROMPT_MAX) return bad(x, "messages: over 32768 bytes of text");
-    if (all->n > 0 && n > 0) all->bytes[all->n++] = '\n';
-    memcpy(all->bytes + all->n, json_string_value(text), n);
-    all->n += n;
+    if (n == 0) return true;
+    const char *mark = mark_of(all);
+    n_mark = strlen(mark);
+    if (all->n + n_mark + n > SERVER_PROMPT_MAX)
+        return bad(x, "messages: over 32768 bytes of text");
+    memcpy(all->bytes + all->n, mark, n_mark);
+    memcpy(all->bytes + all->n + n_mark, json_string_value(text), n);
+    all->n += n_mark + n;
+    all->last = all->role;
     return true;
 }
 
@@ -53,11 +72,11 @@ static bool add_message(http_exchange *x, task *t, text_list *all, const json_t 
     static const char *const roles[] = {"system", "developer", "user", "assistant"};
     const char *role = json_string_value(json_object_get(message, "role"));
     const json_t *content = json_object_get(message, "content"), *part;
-    bool known = false;
     size_t i;
+    all->role = NULL;
     for (i = 0; role && i < sizeof roles / sizeof roles[0]; i++)
-        known |= strcmp(role, roles[i]) == 0;
-    if (!known) return bad(x, "messages: role is not system, developer, user or assistant");
+        if (strcmp(role, roles[i]) == 0) all->role = roles[i];
+    if (!all->role) return bad(x, "messages: role is not system, developer, user or assistant");
     if (json_is_string(content)) return add_text(x, all, content);
     if (!json_is_array(content)) return bad(x, "messages: content is neither text nor parts");
     json_array_foreach(content, i, part) if (!add_part(x, t, all, part)) return false;
@@ -73,21 +92,12 @@ static bool read_messages(http_exchange *x, task *t, const json_t *body, text_li
     return true;
 }
 
-/* The properties of a schema that are fields of a news page. */
 static bool read_schema(http_exchange *x, task *t, const json_t *format) {
     const json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
-    json_t *properties = json_object_get(schema, "properties"), *ignored;
-    const char *name;
-    char list[256] = "";
-    if (!json_is_object(properties))
-        return bad(x, "response_format: a json_schema with schema.properties is expected");
-    json_object_foreach(properties, name, ignored) {
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s", used ? "," : "", name);
-    }
-    (void)ignored;
+    char problem[256] = "response_format: ";
+    size_t used = strlen(problem);
     t->fields_as_json = true;
-    return input_set_fields(x, t, list);
+    return news_schema_read(t, schema, problem + used, sizeof problem - used) || bad(x, problem);
 }
 
 static bool read_format(http_exchange *x, task *t, const json_t *body) {
@@ -136,17 +146,16 @@ static json_t *envelope(const task *t, const char *object, json_t *choices) {
     return reply;
 }
 
-static bool is_none(const answer *a) {
-    return !a->text || strcmp(a->text, "none") == 0;
-}
-
 /* What the message says: the text, or the fields as a JSON object in a text. */
 static json_t *content_of(const task *t) {
     if (!t->fields_as_json) return json_stringn(t->answers[0].text, t->answers[0].n_bytes);
     json_t *fields = json_object();
     for (int i = 0; i < t->n_questions; i++) {
         const answer *a = &t->answers[i];
-        json_object_set_new(fields, a->name, is_none(a) ? json_null() : json_string(a->text));
+        json_t *none = a->never_null ? json_string("") : json_null();
+        json_object_set(fields, a->name, none);
+        if (!answer_is_none(a)) json_object_set_new(fields, a->name, json_string(a->text));
+        json_decref(none);
     }
     char *text = json_dumps(fields, JSON_COMPACT);
     json_t *content = text ? json_string(text) : NULL;
@@ -224,7 +233,8 @@ static const task_shape streamed = {
     .begin = begin_stream, .text = text_stream, .end = end_stream, .fail = fail};
 
 static bool read_request(server *s, http_exchange *x, task *t, const json_t *body) {
-    text_list all = {.bytes = malloc(SERVER_PROMPT_MAX)};
+    text_list all = {.bytes = malloc(SERVER_PROMPT_MAX),
+                     .info = nr_engine_get_info(s->engine)};
     bool fine = all.bytes != NULL || bad(x, "out of memory");
     fine = fine && read_flags(x, t, body) && read_messages(x, t, body, &all) &&
            input_generation(x, body, t) && read_format(x, t, body);
@@ -235,7 +245,6 @@ static bool read_request(server *s, http_exchange *x, task *t, const json_t *bod
             fine = input_set_prompt(x, t, DEFAULT_QUESTION, strlen(DEFAULT_QUESTION));
     }
     free(all.bytes);
-    (void)s;
     return fine;
 }
 

@@ -146,16 +146,20 @@ static void add_field(task *t, const nr_field *field) {
     t->questions[i] = t->framed[i];
 }
 
+bool input_add_field(task *t, const char *name, size_t n) {
+    const nr_field *field = nr_field_find(name, n);
+    bool twice = false;
+    for (int i = 0; field && i < t->n_questions; i++) twice |= t->answers[i].name == field->name;
+    if (!field || twice || t->n_questions == NR_REQUEST_QUESTIONS_MAX) return false;
+    add_field(t, field);
+    return true;
+}
+
 bool input_set_fields(http_exchange *x, task *t, const char *list) {
     while (*list) {
         size_t n = strcspn(list, ",");
-        const nr_field *field = nr_field_find(list, n);
-        bool twice = false;
-        for (int i = 0; field && i < t->n_questions; i++)
-            twice |= t->answers[i].name == field->name;
-        if (!field || twice || t->n_questions == NR_REQUEST_QUESTIONS_MAX)
+        if (!input_add_field(t, list, n))
             return refuse(x, "fields", "some of headline, byline, site, date, lead, each once");
-        add_field(t, field);
         list += n + (list[n] == ',');
     }
     return t->n_questions > 0 ||

@@ -6,42 +6,62 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const double bucket_ms[8] = {50, 100, 250, 500, 1000, 2500, 10000, 1e18};
+/* The last one has everything. */
+static const double bucket_ms[HISTOGRAM_BUCKETS - 1] = {
+    1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000};
+
+static void count_time(histogram *h, double ms) {
+    int i = 0;
+    while (i < HISTOGRAM_BUCKETS - 1 && ms > bucket_ms[i]) i++;
+    h->n[i]++;
+    h->sum_ms += ms;
+}
+
+void metrics_stage(server *s, stage which, double ms) {
+    count_time(&s->counters.stages[which], ms);
+}
 
 void metrics_count(server *s, const http_exchange *x) {
     counters *c = &s->counters;
-    double ms = http_now_ms() - x->start_ms;
     int class = x->status / 100;
     c->requests[class >= 1 && class <= 5 ? class : 0]++;
     c->gone += x->gone;
     c->bytes_in += x->head.content_length;
     c->bytes_out += x->sent;
-    c->request_ms_sum += ms;
-    for (int i = 0; i < 8; i++)
-        if (ms <= bucket_ms[i]) {
-            c->request_ms_bucket[i]++;
-            break;
-        }
+    count_time(&c->http, http_now_ms() - x->start_ms);
+}
+
+/* label: `stage="fetch"`, or "". */
+static void put_histogram(FILE *f, const char *name, const char *label, const histogram *h) {
+    const char *comma = *label ? "," : "", *open = *label ? "{" : "", *close = *label ? "}" : "";
+    uint64_t sum = 0;
+    for (int i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        char bound[32] = "+Inf";
+        sum += h->n[i];
+        if (i < HISTOGRAM_BUCKETS - 1) snprintf(bound, sizeof bound, "%g", bucket_ms[i] * 1e-3);
+        fprintf(f, "newsreader_%s_bucket{%s%sle=\"%s\"} %llu\n", name, label, comma, bound,
+                (unsigned long long)sum);
+    }
+    fprintf(f, "newsreader_%s_sum%s%s%s %.6f\n", name, open, label, close, h->sum_ms * 1e-3);
+    fprintf(f, "newsreader_%s_count%s%s%s %llu\n", name, open, label, close,
+            (unsigned long long)sum);
 }
 
 static void put_requests(FILE *f, const counters *c) {
+    static const char *const stages[STAGE_COUNT] = {"fetch",   "decode_image", "queue", "vision",
+                                                    "prefill", "generate",     "whole"};
     fputs("# TYPE newsreader_http_requests_total counter\n", f);
     for (int i = 1; i <= 5; i++)
         fprintf(f, "newsreader_http_requests_total{class=\"%dxx\"} %llu\n", i,
                 (unsigned long long)c->requests[i]);
     fputs("# TYPE newsreader_http_request_seconds histogram\n", f);
-    uint64_t sum = 0;
-    for (int i = 0; i < 8; i++) {
-        sum += c->request_ms_bucket[i];
-        if (i < 7)
-            fprintf(f, "newsreader_http_request_seconds_bucket{le=\"%g\"} %llu\n",
-                    bucket_ms[i] * 1e-3, (unsigned long long)sum);
+    put_histogram(f, "http_request_seconds", "", &c->http);
+    fputs("# TYPE newsreader_stage_seconds histogram\n", f);
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        char label[64];
+        snprintf(label, sizeof label, "stage=\"%s\"", stages[i]);
+        put_histogram(f, "stage_seconds", label, &c->stages[i]);
     }
-    fprintf(
-        f,
-        "newsreader_http_request_seconds_bucket{le=\"+Inf\"} %llu\n"
-        "newsreader_http_request_seconds_sum %.6f\nnewsreader_http_request_seconds_count %llu\n",
-        (unsigned long long)sum, c->request_ms_sum * 1e-3, (unsigned long long)sum);
 }
 
 static void put(FILE *f, const char *name, const char *kind, double value) {
@@ -79,15 +99,11 @@ void api_metrics(server *s, http_exchange *x) {
     put(f, "http_connections", "gauge", http_connections(s->http));
     put(f, "http_refused_busy_total", "counter", (double)s->counters.refused_busy);
     put(f, "http_clients_gone_total", "counter", (double)s->counters.gone);
+    put(f, "log_lines_dropped_total", "counter", (double)log_dropped(&s->log));
     put(f, "http_in_bytes_total", "counter", (double)s->counters.bytes_in);
     put(f, "http_out_bytes_total", "counter", (double)s->counters.bytes_out);
     put(f, "model_degraded", "gauge", s->report.degraded);
     put_model(f, s);
-    put(f, "fetch_seconds_total", "counter", s->counters.fetch_ms * 1e-3);
-    put(f, "decode_image_seconds_total", "counter", s->counters.decode_ms * 1e-3);
-    put(f, "queued_seconds_total", "counter", s->counters.queued_ms * 1e-3);
-    put(f, "prefill_seconds_total", "counter", s->counters.prefill_ms * 1e-3);
-    put(f, "generate_seconds_total", "counter", s->counters.generate_ms * 1e-3);
     put(f, "memory_planned_bytes", "gauge", (double)plan.total_bytes);
     put(f, "memory_planned_resident_bytes", "gauge", (double)plan.resident_bytes);
     put(f, "memory_resident_bytes", "gauge", (double)usage.resident_bytes);

@@ -32,10 +32,6 @@ static bool ask_default(http_exchange *x, task *t) {
     return true;
 }
 
-static bool is_none(const answer *a) {
-    return !a->text || strcmp(a->text, "none") == 0;
-}
-
 /* ---- /v1/read ------------------------------------------------------------------------------- */
 
 static json_t *times_object(const task *t) {
@@ -79,7 +75,8 @@ static json_t *read_object(const task *t) {
     json_t *values = json_object(), *reasons = json_object();
     for (int i = 0; i < t->n_questions; i++) {
         const answer *a = &t->answers[i];
-        json_object_set_new(values, a->name, is_none(a) ? json_null() : json_string(a->text));
+        json_object_set_new(values, a->name,
+                            answer_is_none(a) ? json_null() : json_string(a->text));
         json_object_set_new(reasons, a->name, json_string(nr_finish_name(a->finish)));
     }
     json_object_set_new(reply, "fields", values);
@@ -234,7 +231,7 @@ static char *fields_text(const task *t) {
     if (!f) return NULL;
     for (int i = 0; i < t->n_questions; i++) {
         const answer *a = &t->answers[i];
-        if (is_none(a)) continue;
+        if (answer_is_none(a)) continue;
         fprintf(f, "%c%s: %s\n", a->name[0] - 'a' + 'A', a->name + 1, a->text);
     }
     if (fclose(f) != 0) return NULL;

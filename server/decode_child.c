@@ -6,7 +6,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MEMORY_BYTES ((size_t)1536 << 20) /* 50 M pixels, and what the codecs hold beside them */
+#define MEMORY_BYTES ((size_t)256 << 20) /* program, libraries, a file; and for each pixel: */
+#define PIXEL_BYTES 26                   /* decoded, turned, and what the codecs hold beside that */
+#define PIXELS_MAX 50000000              /* the library's limit, where no other is set */
 #define CPU_SECONDS 5
 
 static bool put(int fd, const uint8_t *bytes, size_t n) {
@@ -22,7 +24,9 @@ void decode_run(int in_fd, size_t n_bytes, uint64_t pixels_max, int out_fd, help
     nr_picture *picture = NULL;
     nr_error err = {0};
     const void *bytes = mmap(NULL, n_bytes, PROT_READ, MAP_PRIVATE, in_fd, 0);
-    if (bytes == MAP_FAILED || !jail_enter(MEMORY_BYTES, CPU_SECONDS)) {
+    size_t n_pixels = pixels_max ? (size_t)pixels_max : PIXELS_MAX;
+    if (bytes == MAP_FAILED ||
+        !jail_enter(MEMORY_BYTES + PIXEL_BYTES * n_pixels, 3 * n_pixels, CPU_SECONDS)) {
         helper_say(report, NR_STATUS_INTERNAL, "the decoder cannot be confined on this system");
         return;
     }

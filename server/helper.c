@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define HELPER_FD 3   /* the socket, inside the helper */
-#define POLL_MS 50    /* how often a waiting worker looks whether its client is gone */
+#define POLL_MS 20    /* how often a waiting worker looks whether its client is gone */
 #define GRACE_MS 1000 /* a child's own deadline comes first */
 
 extern char **environ;
@@ -126,9 +126,15 @@ static bool await_child(pid_t pid, int timeout_ms, bool *cancelled) {
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* Nothing that a taken-over child wrote goes further unseen. */
+/* Nothing that a taken-over child wrote goes further unseen. What it says is about its picture or
+ * its URL, never about the service. */
 static void clean_report(helper_report *r) {
-    if (r->status > 0 || r->status < NR_STATUS_BUSY) r->status = NR_STATUS_INTERNAL;
+    static const int32_t known[] = {NR_STATUS_OK,    NR_STATUS_FORMAT,  NR_STATUS_UNSUPPORTED,
+                                    NR_STATUS_LIMIT, NR_STATUS_TIMEOUT, NR_STATUS_IO,
+                                    NR_STATUS_NO_MEMORY};
+    bool is_known = false;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) is_known |= r->status == known[i];
+    if (!is_known) r->status = NR_STATUS_FORMAT;
     r->message[sizeof r->message - 1] = '\0';
     for (char *p = r->message; *p; p++)
         if (*p < 32 || *p > 126) *p = '?';
@@ -145,6 +151,7 @@ static void serve_request(nest *n, const helper_request *r, int in_fd) {
         pid > 0 &&
         await_child(pid, (fetches ? HELPER_FETCH_MS : HELPER_DECODE_MS) + GRACE_MS, &cancelled);
     helper_report report = *n->report;
+    clean_report(&report);
     if (pid < 0)
         helper_say(&report, NR_STATUS_NO_MEMORY, "no process for the picture");
     else if (!whole && cancelled)
@@ -153,7 +160,6 @@ static void serve_request(nest *n, const helper_request *r, int in_fd) {
         helper_say(&report, NR_STATUS_IO, "image URL: could not be fetched");
     else if (!whole)
         helper_say(&report, NR_STATUS_FORMAT, "the picture cannot be decoded safely");
-    clean_report(&report);
     send_packet(HELPER_FD, &report, sizeof report, out_fd);
     if (out_fd >= 0) close(out_fd);
 }
@@ -290,11 +296,13 @@ void helper_release(uint8_t *bytes, size_t n_bytes) {
     munmap(bytes, n_bytes);
 }
 
-static nr_status take_pixels(const helper_report *report, int file, nr_picture **out,
-                             nr_error *err) {
-    uint64_t n = 3 * (uint64_t)(uint32_t)report->width * (uint32_t)report->height;
-    if (report->width < 1 || report->height < 1 || report->n_bytes != n || !holds(file, n))
-        FAIL(INTERNAL, "decoder: pixels of another size than it says");
+static nr_status take_pixels(const helper *h, const helper_report *report, int file,
+                             nr_picture **out, nr_error *err) {
+    uint64_t n_pixels = (uint64_t)(uint32_t)report->width * (uint32_t)report->height;
+    uint64_t n = 3 * n_pixels;
+    if (report->width < 1 || report->height < 1 || report->n_bytes != n || !holds(file, n) ||
+        (h->pixels_max > 0 && n_pixels > h->pixels_max))
+        FAIL(FORMAT, "the picture cannot be decoded safely");
     void *pixels = mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, file, 0);
     if (pixels == MAP_FAILED) FAIL(NO_MEMORY, "picture of %d x %d", report->width, report->height);
     nr_status status = nr_picture_from_rgb(pixels, report->width, report->height, out, err);
@@ -319,7 +327,7 @@ nr_status helper_decode(helper *h, const uint8_t *bytes, size_t n_bytes,
     close(in_fd);
     if (status != NR_STATUS_OK) return status;
     h->damaged = report.damaged != 0;
-    status = take_pixels(&report, file, out, err);
+    status = take_pixels(h, &report, file, out, err);
     if (file >= 0) close(file);
     return status;
 }

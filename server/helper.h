@@ -42,8 +42,8 @@ void helper_close(helper *h);
 nr_status helper_fetch(helper *h, const char *url, const atomic_bool *cancelled, uint8_t **out,
                        size_t *n_bytes, nr_error *err);
 void helper_release(uint8_t *bytes, size_t n_bytes);
-/* nr_picture_read in a jail. Errors: as that, FORMAT where the decoder crashed, LIMIT where it took
- * too long. */
+/* nr_picture_read in a jail. Errors: as that, FORMAT where the decoder crashed, took too long or
+ * reported what cannot be. */
 nr_status helper_decode(helper *h, const uint8_t *bytes, size_t n_bytes,
                         const atomic_bool *cancelled, nr_picture **out, nr_error *err);
 
@@ -63,8 +63,8 @@ void fetch_run(const char *url, const net_range *nets, int n_nets, int out_fd,
 void decode_run(int in_fd, size_t n_bytes, uint64_t pixels_max, int out_fd, helper_report *report);
 void helper_say(helper_report *r, nr_status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* No files, no network, no new processes, bounded memory and time, from now on. False: the kernel
- * refuses, and nothing may be decoded. */
-bool jail_enter(size_t memory_bytes, int cpu_seconds);
+/* No files, no network, no new processes, bounded memory, results and time, from now on. False: the
+ * kernel refuses, and nothing may be decoded. */
+bool jail_enter(size_t memory_bytes, size_t file_bytes, int cpu_seconds);
 
 #endif

@@ -23,6 +23,7 @@
 
 #define LINGER_SECONDS 1
 #define ACCEPT_PAUSE_MS 100
+#define SEND_BYTES 65536 /* what the kernel keeps of a reply; by itself it would take megabytes */
 
 typedef enum conn_state {
     CONN_IDLE,
@@ -379,6 +380,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     (void)address;
     (void)n;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SEND_BYTES}, sizeof(int));
     struct bufferevent *bev = bufferevent_socket_new(h->base, fd, BEV_OPT_CLOSE_ON_FREE);
     http_conn *c = bev ? calloc(1, sizeof *c) : NULL;
     if (!c) {

@@ -65,10 +65,10 @@ static bool forbid_calls(void) {
     return bad == 0;
 }
 
-bool jail_enter(size_t memory_bytes, int cpu_seconds) {
+bool jail_enter(size_t memory_bytes, size_t file_bytes, int cpu_seconds) {
     if (!SANITIZED && !limit(RLIMIT_AS, memory_bytes)) return false;
     return limit(RLIMIT_CPU, (rlim_t)cpu_seconds) && limit(RLIMIT_CORE, 0) &&
-           limit(RLIMIT_FSIZE, memory_bytes) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           limit(RLIMIT_FSIZE, file_bytes) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
            prctl(PR_SET_DUMPABLE, 0) == 0 && forbid_files() && limit(RLIMIT_NOFILE, 0) &&
            forbid_calls();
 }

@@ -31,9 +31,13 @@ const route server_routes[] = {
     {"GET", "/docs", api_docs, 0, "this table, to read", NULL, NULL}};
 const int server_n_routes = sizeof server_routes / sizeof server_routes[0];
 
+#define RETRY_SECONDS_MAX 60
+#define RETRY_MARGIN 1.75 /* without one, who comes a little early takes another's place */
+
 /* What an exchange has taken until it is done; its user. */
 typedef struct visit {
     const route *route; /* NULL: no such path */
+    int key;            /* index of the key it came with; 0 where there are none */
     bool admitted;      /* holds a place that is not yet a task's */
     task *task;
 } visit;
@@ -124,12 +128,14 @@ static bool same_key(const char *key, const char *given, size_t n) {
     return !differs;
 }
 
-static bool key_allowed(const server *s, const http_head *head) {
+/* *key: which one it is. All keys are compared, wherever the right one is. */
+static bool key_allowed(const server *s, const http_head *head, int *key) {
     const char *value = http_head_get(head, "authorization");
     bool found = s->n_keys == 0;
     uint8_t *decoded = NULL;
     const char *given = NULL;
     size_t n = 0;
+    *key = 0;
     if (found || !value) return found;
     if (strncasecmp(value, "Bearer ", 7) == 0) {
         given = value + 7;
@@ -140,7 +146,11 @@ static bool key_allowed(const server *s, const http_head *head) {
         given = colon ? colon + 1 : NULL;
         n -= colon ? (size_t)(colon + 1 - (const char *)decoded) : 0;
     }
-    for (int i = 0; given && i < s->n_keys; i++) found |= same_key(s->keys[i], given, n);
+    for (int i = 0; given && i < s->n_keys; i++) {
+        bool same = same_key(s->keys[i], given, n);
+        *key += same && !found ? i : 0;
+        found |= same;
+    }
     free(decoded);
     return found;
 }
@@ -155,11 +165,14 @@ static const route *find_route(const http_head *head, bool *path_known) {
     return NULL;
 }
 
-/* Seconds until a place should be free. */
-static int retry_after(const server *s) {
-    nr_sched_stats stats = nr_sched_get_stats(s->sched);
-    double ms = s->request_ms * (stats.n_queued + 1) / stats.n_slots;
-    return ms > 60e3 ? 60 : 1 + (int)(ms / 1e3);
+/* Seconds until a place should be free that nobody else was told of: as many are promised a second
+ * as become free, the first after a whole request, since slots that began together end together. */
+static int retry_after(server *s) {
+    double now_ms = http_now_ms(), last_ms = now_ms + 1e3 * RETRY_SECONDS_MAX - 1;
+    if (s->promised_ms < now_ms) s->promised_ms = now_ms + s->slot_ms;
+    s->promised_ms += RETRY_MARGIN * s->slot_ms / nr_sched_get_stats(s->sched).n_slots;
+    if (s->promised_ms > last_ms) s->promised_ms = last_ms; /* they do not all come back */
+    return 1 + (int)((s->promised_ms - now_ms) / 1e3);
 }
 
 /* Takes a place, or has refused. */
@@ -168,14 +181,14 @@ static bool admit(server *s, http_exchange *x, visit *v) {
         server_error(x, 503, "shutting_down", "the service is shutting down", 5);
         return false;
     }
-    if (s->n_admitted >= s->admitted_max ||
-        s->bytes_admitted + x->head.content_length > s->options.bodies_bytes_max) {
+    if (!share_take_place(s, v->key, x->head.content_length)) {
         s->counters.refused_busy++;
-        server_error(x, 503, "overloaded", "all places in the queue are taken", retry_after(s));
+        server_error(x, 503, "overloaded",
+                     s->n_keys > 1 ? "all places in the queue that this key may have are taken"
+                                   : "all places in the queue are taken",
+                     retry_after(s));
         return false;
     }
-    s->n_admitted++;
-    s->bytes_admitted += x->head.content_length;
     v->admitted = true;
     return true;
 }
@@ -205,7 +218,7 @@ static void on_head(void *ctx, http_exchange *x) {
         server_error(x, 421, "wrong_host", "this Host is not served here; see --allow-host", 0);
     else if (!origin_allowed(head))
         server_error(x, 403, "wrong_origin", "requests from other origins are not served", 0);
-    else if (!(flags & ROUTE_PUBLIC) && !key_allowed(s, head))
+    else if (!(flags & ROUTE_PUBLIC) && !key_allowed(s, head, &v->key))
         server_error(x, 401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY", 0);
     else if (!path_known)
         server_error(x, 404, "not_found", "no such path; /docs lists them", 0);
@@ -240,6 +253,7 @@ task *server_task_create(server *s, http_exchange *x, const task_shape *shape) {
     t->shape = shape;
     t->exchange = x;
     t->bytes_admitted = x->head.content_length;
+    t->key = v->key;
     t->generation = nr_generation_options_default();
     t->deadline_ms = x->start_ms + 1e3 * s->options.request_seconds;
     snprintf(t->id, sizeof t->id, "%08llx%04x", (unsigned long long)s->n_tasks++,
@@ -254,12 +268,12 @@ static void on_drain(void *ctx, http_exchange *x) {
     tasks_advance(ctx);
 }
 
-static void log_line(const server *s, const http_exchange *x) {
+static void log_line(server *s, const http_exchange *x) {
     if (s->options.quiet) return;
     const visit *v = visit_of(x);
-    fprintf(stderr,
+    log_say(&s->log,
             "level=info event=request method=%s route=%s status=%d gone=%d in=%llu out=%llu "
-            "ms=%.1f\n",
+            "ms=%.1f",
             v && v->route ? v->route->method : "-", v && v->route ? v->route->path : "-", x->status,
             x->gone, (unsigned long long)x->head.content_length, (unsigned long long)x->sent,
             http_now_ms() - x->start_ms);
@@ -273,10 +287,7 @@ static void on_done(void *ctx, http_exchange *x) {
     for (int i = 0; i < s->n_watchers; i++)
         if (s->watchers[i] == x) s->watchers[i] = s->watchers[--s->n_watchers];
     if (!v) return;
-    if (v->admitted) {
-        s->n_admitted--;
-        s->bytes_admitted -= x->head.content_length;
-    }
+    if (v->admitted) share_return_place(s, v->key, x->head.content_length);
     if (v->task) {
         v->task->exchange = NULL;
         if (x->gone) atomic_store(&v->task->cancelled, true);

@@ -11,6 +11,7 @@
 
 #include "helper.h"
 #include "http.h"
+#include "log.h"
 #include "newsreader.h"
 #include "newsreader_sched.h"
 #include "server.h"
@@ -19,9 +20,10 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #define SERVER_BODY_MAX ((uint64_t)32 << 20)    /* a 20 MiB picture in base64, and some */
-#define SERVER_KEYS_MAX 256
+#define SERVER_KEYS_MAX NR_CLIENTS_MAX
 #define SERVER_NAMES_MAX 16
 #define SERVER_WORKERS 8  /* mostly wait for pictures to come */
 #define SERVER_DECODERS 2 /* of them may decode at the same time, where nothing else is said */
@@ -46,11 +48,22 @@ typedef struct server server;
 typedef struct task task;
 typedef struct route route;
 
+/* What a key holds of what all share. */
+typedef struct key_use {
+    int32_t n_places; /* the loop's, like bytes */
+    uint64_t bytes;
+    int n_workers;    /* under the server's lock, like turn */
+    uint64_t turn;    /* when a worker last took a task of it; 0: never */
+} key_use;
+
 /* One field of a request: a question with the name its answer gets. */
 typedef struct answer {
     const char *name; /* static; NULL for a free prompt */
+    FILE *out;        /* owns; writes text until it is complete */
     char *text;       /* owns; NUL-terminated */
-    size_t n_bytes, cap;
+    size_t n_bytes;
+    bool begun;       /* something was said */
+    bool never_null;  /* a field whose schema has no null: "" where the page has none */
     nr_finish finish;
     nr_session_stats stats;
 } answer;
@@ -70,6 +83,7 @@ struct task {
     http_exchange *exchange; /* NULL: the client is gone */
     struct task *next;       /* in the list it is in */
     uint64_t bytes_admitted;
+    int key; /* whose it is: index of its key, 0 where there are no keys */
     char id[32];
     /* what is asked */
     char *url;              /* owns; as the client wrote it, or NULL */
@@ -97,20 +111,40 @@ struct task {
     nr_job *job; /* owns */
     /* on the way */
     bool begun;
-    double queued_ms, first_text_ms;
+    double queued_ms;
+    double slot_ms; /* when it got its slot */
 };
+
+/* Times, by which bucket they fall into; see api_metrics.c. */
+#define HISTOGRAM_BUCKETS 16
+typedef struct histogram {
+    uint64_t n[HISTOGRAM_BUCKETS];
+    double sum_ms;
+} histogram;
+
+/* Of requests that the model has answered. WHOLE is from the head to the last word. */
+typedef enum stage {
+    STAGE_FETCH,
+    STAGE_DECODE_IMAGE,
+    STAGE_QUEUE,
+    STAGE_VISION,
+    STAGE_PREFILL,
+    STAGE_GENERATE,
+    STAGE_WHOLE,
+    STAGE_COUNT
+} stage;
 
 typedef struct counters {
     uint64_t requests[6]; /* by first digit of the status */
     uint64_t refused_busy, gone, bytes_in, bytes_out;
-    double request_ms_sum;
-    double fetch_ms, decode_ms, queued_ms, prefill_ms, generate_ms; /* of requests answered */
-    uint64_t request_ms_bucket[8]; /* see api_metrics.c */
+    histogram http; /* of all requests */
+    histogram stages[STAGE_COUNT];
     uint64_t allocations_at_start;
 } counters;
 
 struct server {
     server_options options;
+    server_log log;
     struct event_base *base;
     http *http;
     nr_engine *engine;
@@ -121,6 +155,7 @@ struct server {
     uint64_t ram_bytes_max;  /* the ceiling; 0: none */
     char *keys[SERVER_KEYS_MAX];
     int n_keys;
+    key_use uses[SERVER_KEYS_MAX];
     int wake_fd;
     struct event *wake, *stop[2], *tick, *drain_limit;
     /* the loop's */
@@ -132,7 +167,8 @@ struct server {
     bool draining;
     int exit_code;
     counters counters;
-    double request_ms;    /* moving average of the model's requests, for Retry-After */
+    double slot_ms;       /* how long a request has its slot; a moving average, for Retry-After */
+    double promised_ms;   /* until when places were promised to those who were refused */
     char *openapi, *docs; /* own */
     /* workers */
     pthread_t workers[SERVER_WORKERS];
@@ -140,10 +176,12 @@ struct server {
     atomic_int next_helper;
     sem_t decoders;
     int n_workers;
-    pthread_mutex_t lock; /* the four below */
+    pthread_mutex_t lock; /* all below */
     pthread_cond_t work;
-    task *todo, *todo_end;
+    task *todo; /* the oldest first */
     task *done;
+    int n_busy; /* workers */
+    uint64_t n_turns;
     bool stopping;
 };
 
@@ -188,8 +226,20 @@ void tasks_free(task *t);      /* one that was not submitted, or is at its end *
 void tasks_advance(server *s); /* events of all active tasks to their clients */
 void tasks_cancel_all(server *s);
 void server_wake(void *server_ptr); /* any thread */
+bool answer_is_none(const answer *a); /* the model says that the page has no such field */
 /* HTTP status and code for what the library says. */
 int server_status_of(const task *t, const char **code);
+
+/* ---- shares.c: so that no key takes all. Where there are several keys, each may hold as much of
+ * something as it leaves free; the first of another key then always finds some. */
+/* A place and the bytes of a body, or false. The loop's thread. */
+bool share_take_place(server *s, int key, uint64_t bytes);
+void share_return_place(server *s, int key, uint64_t bytes);
+/* The task that a worker should do next, out of the list: that of the key whose turn was longest
+ * ago, and of its tasks the oldest. NULL: none, or the keys that wait have their workers. The lock
+ * is held. */
+task *share_take_task(server *s);
+void share_return_worker(server *s, int key); /* the lock is held */
 
 /* ---- picture_source.c: the bytes of a picture, on a worker's thread */
 nr_status picture_fetch(task *t, helper *h, nr_error *err);
@@ -204,9 +254,15 @@ json_t *input_json(http_exchange *x);
 bool input_generation(http_exchange *x, const json_t *body, task *t);
 bool input_set_prompt(http_exchange *x, task *t, const char *text, size_t n);
 bool input_set_fields(http_exchange *x, task *t, const char *list); /* "headline,byline" */
+bool input_add_field(task *t, const char *name, size_t n); /* false: none of ours, or twice */
 void input_all_fields(task *t);
 bool input_set_picture_url(http_exchange *x, task *t, const char *url);
 nr_status input_base64(const char *text, size_t n, uint8_t **out, size_t *out_n);
+
+/* ---- news_schema.c */
+/* A question for each property of a JSON schema, where every answer that it could get fits the
+ * schema. False: *problem says what it has that cannot be kept. */
+bool news_schema_read(task *t, const json_t *schema, char *problem, size_t cap);
 
 /* ---- the routes' handlers */
 void api_chat(server *s, http_exchange *x);
@@ -225,6 +281,7 @@ json_t *api_memory_object(server *s);
 /* false: out of memory */
 bool openapi_build(server *s);
 void metrics_count(server *s, const http_exchange *x);
+void metrics_stage(server *s, stage which, double ms);
 
 /* ---- server_options.c */
 /* Defaults, the file, the command line. 0, or an exit status after saying why; *out is to be freed

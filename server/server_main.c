@@ -15,11 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 #define MMAP_BYTES (256 << 10)
+#define OTHER_DESCRIPTORS 64 /* pictures on their way, helpers, the loop's own */
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
@@ -49,7 +51,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg) {
 
 static void give_up(server *s) {
     tasks_cancel_all(s);
-    s->exit_code = EXIT_FAILED;
+    if (s->n_admitted > 0) s->exit_code = EXIT_FAILED;
     event_base_loopexit(s->base, &(struct timeval){.tv_usec = 500000}); /* last events go out */
 }
 
@@ -57,8 +59,8 @@ static void on_drain_limit(evutil_socket_t fd, short what, void *arg) {
     server *s = arg;
     (void)fd;
     (void)what;
-    server_say("%d requests are given up after %d seconds", s->n_admitted,
-               s->options.drain_seconds);
+    log_say(&s->log, "newsreader: %d requests are given up after %d seconds", s->n_admitted,
+            s->options.drain_seconds);
     give_up(s);
 }
 
@@ -72,7 +74,8 @@ static void on_stop(evutil_socket_t fd, short what, void *arg) {
     }
     s->draining = true;
     if (!s->http) return; /* still loading: server_going_on says no */
-    if (!s->options.quiet) server_say("finishing %d requests, then stopping", s->n_admitted);
+    if (!s->options.quiet)
+        log_say(&s->log, "newsreader: finishing %d requests, then stopping", s->n_admitted);
     http_stop_accepting(s->http);
     api_memory_tick(s);
     event_add(s->tick, &(struct timeval){.tv_usec = 20000}); /* notices the end soon */
@@ -103,8 +106,25 @@ static bool open_events(server *s) {
            event_add(s->stop[0], NULL) == 0 && event_add(s->stop[1], NULL) == 0;
 }
 
+/* A descriptor for each connection: the soft limit goes up to the hard one; where that is not
+ * enough, there are fewer connections. */
+static void make_room_for_connections(server *s) {
+    struct rlimit limit;
+    int32_t *n = &s->options.connections_max;
+    rlim_t wanted = (rlim_t)*n + OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    rlim_t may = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (may > limit.rlim_cur) limit.rlim_cur = may;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    *n = limit.rlim_cur > 2 * OTHER_DESCRIPTORS ? (int32_t)limit.rlim_cur - OTHER_DESCRIPTORS
+                                                : (int32_t)limit.rlim_cur / 2;
+    server_say("%d connections at a time: the limit of open files is %llu", *n,
+               (unsigned long long)limit.rlim_cur);
+}
+
 static bool listen_at(server *s) {
     char message[256];
+    make_room_for_connections(s);
     http_options o = {.host = s->options.host,
                       .port = s->options.port,
                       .connections_max = s->options.connections_max,
@@ -147,6 +167,7 @@ static int run(server *s, const server_start *start) {
     json_set_alloc_funcs(malloc, free); /* requests' JSON is not of the library's account */
     if (!tasks_open(s) || !listen_at(s)) return EXIT_FAILED;
     s->counters.allocations_at_start = nr_memory_usage_get().allocations;
+    log_open(&s->log, STDERR_FILENO);
     announce(s);
     event_base_dispatch(s->base);
     return s->exit_code;
@@ -168,11 +189,12 @@ static void close_all(server *s) {
     }
     free(s->openapi);
     free(s->docs);
+    log_close(&s->log);
 }
 
 int server_main(const server_start *start) {
     static server s; /* large; one a process */
-    s = (server){.wake_fd = -1, .request_ms = 1000};
+    s = (server){.wake_fd = -1, .slot_ms = 1000};
     tame_heap();
     signal(SIGPIPE, SIG_IGN);
     int code = server_options_read(start, &s.options);

@@ -32,6 +32,7 @@ static nr_status submit_picture(task *t, const nr_picture *picture, nr_error *er
     r.questions = t->questions;
     r.n_questions = t->n_questions;
     r.generation = t->generation;
+    r.client = t->key;
     r.deadline_ms = left_ms < 1 ? 1 : (int32_t)left_ms;
     return nr_sched_submit(t->server->sched, &r, &t->job, err);
 }
@@ -55,14 +56,14 @@ static void *run_worker(void *arg) {
     helper *h = &s->helpers[atomic_fetch_add(&s->next_helper, 1)];
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->todo && !s->stopping) pthread_cond_wait(&s->work, &s->lock);
-        task *t = s->todo;
+        task *t;
+        while (!(t = share_take_task(s)) && !s->stopping) pthread_cond_wait(&s->work, &s->lock);
         if (!t) break;
-        s->todo = t->next;
-        if (!s->todo) s->todo_end = NULL;
+        int key = t->key;
         pthread_mutex_unlock(&s->lock);
         t->status = atomic_load(&t->cancelled) ? NR_STATUS_CANCELLED : submit(t, h, &t->error);
         pthread_mutex_lock(&s->lock);
+        share_return_worker(s, key);
         t->next = s->done;
         s->done = t;
         server_wake(s);
@@ -111,8 +112,9 @@ void tasks_submit(task *t) {
     http_drop_body(t->exchange);
     t->next = NULL;
     pthread_mutex_lock(&s->lock);
-    *(s->todo_end ? &s->todo_end->next : &s->todo) = t;
-    s->todo_end = t;
+    task **end = &s->todo;
+    while (*end) end = &(*end)->next;
+    *end = t;
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
 }
@@ -121,12 +123,14 @@ void tasks_submit(task *t) {
 
 void tasks_free(task *t) {
     server *s = t->server;
-    s->n_admitted--;
-    s->bytes_admitted -= t->bytes_admitted;
+    share_return_place(s, t->key, t->bytes_admitted);
     nr_job_close(t->job);
     for (size_t i = 0; i < sizeof t->stop_texts / sizeof t->stop_texts[0]; i++)
         free(t->stop_texts[i]);
-    for (int i = 0; i < NR_REQUEST_QUESTIONS_MAX; i++) free(t->answers[i].text);
+    for (int i = 0; i < NR_REQUEST_QUESTIONS_MAX; i++) {
+        if (t->answers[i].out) fclose(t->answers[i].out);
+        free(t->answers[i].text);
+    }
     free(t->url);
     picture_drop(t);
     free(t->prompt);
@@ -164,24 +168,25 @@ static void fail(task *t) {
 
 /* Byte-level vocabularies begin an answer with a blank. */
 static void skip_blanks(const answer *a, const char **text, size_t *n) {
-    while (a->n_bytes == 0 && *n > 0 && (**text == ' ' || **text == '\n')) {
+    while (!a->begun && *n > 0 && (**text == ' ' || **text == '\n')) {
         (*text)++;
         (*n)--;
     }
 }
 
-static bool append(answer *a, const char *text, size_t n) {
-    if (a->cap - a->n_bytes <= n) {
-        size_t cap = 2 * (a->n_bytes + n) + 256;
-        char *grown = realloc(a->text, cap);
-        if (!grown) return false;
-        a->text = grown;
-        a->cap = cap;
-    }
-    memcpy(a->text + a->n_bytes, text, n);
-    a->n_bytes += n;
-    a->text[a->n_bytes] = '\0';
-    return true;
+/* Text goes to a stream in memory; complete: the stream is closed, and what it made is there. */
+static bool put(answer *a, const char *text, size_t n, bool complete) {
+    if (!a->out) a->out = open_memstream(&a->text, &a->n_bytes);
+    if (!a->out || fwrite(text, 1, n, a->out) != n) return false;
+    a->begun |= n > 0;
+    if (!complete) return true;
+    bool fine = fclose(a->out) == 0;
+    a->out = NULL;
+    return fine && a->text;
+}
+
+bool answer_is_none(const answer *a) {
+    return !a->text || strcmp(a->text, "none") == 0;
 }
 
 static void take_event(task *t, const nr_event *e) {
@@ -190,17 +195,19 @@ static void take_event(task *t, const nr_event *e) {
     size_t n = e->n_bytes;
     switch (e->kind) {
     case NR_EVENT_NONE: break;
-    case NR_EVENT_START: t->queued_ms = e->queued_ms; break;
+    case NR_EVENT_START:
+        t->queued_ms = e->queued_ms;
+        t->slot_ms = http_now_ms();
+        break;
     case NR_EVENT_TEXT:
         skip_blanks(a, &text, &n);
-        if (t->first_text_ms == 0) t->first_text_ms = http_now_ms();
-        if (!append(a, text, n))
+        if (!put(a, text, n, false))
             nr_job_cancel(t->job);
         else if (n > 0 && t->shape->text)
             t->shape->text(t, e->i_question, text, n);
         break;
     case NR_EVENT_ANSWER:
-        if (!a->text) append(a, "", 0);
+        if (!put(a, "", 0, true)) nr_job_cancel(t->job);
         a->finish = e->finish;
         a->stats = e->stats;
         break;
@@ -208,20 +215,20 @@ static void take_event(task *t, const nr_event *e) {
     }
 }
 
-static void count_time(server *s, const task *t) {
-    counters *c = &s->counters;
+static void count_times(server *s, const task *t) {
     double prefill_ms = 0, generate_ms = 0;
     for (int i = 0; i < t->n_questions; i++) {
         prefill_ms += t->answers[i].stats.prefill_ms;
         generate_ms += t->answers[i].stats.decode_ms;
     }
-    c->fetch_ms += t->fetch_ms;
-    c->decode_ms += t->decode_ms;
-    c->queued_ms += t->queued_ms;
-    c->prefill_ms += prefill_ms;
-    c->generate_ms += generate_ms;
-    double ms = t->answers[0].stats.vision_ms + prefill_ms + generate_ms;
-    s->request_ms += 0.2 * (ms - s->request_ms);
+    if (t->url) metrics_stage(s, STAGE_FETCH, t->fetch_ms);
+    if (t->width > 0) metrics_stage(s, STAGE_DECODE_IMAGE, t->decode_ms);
+    if (t->width > 0) metrics_stage(s, STAGE_VISION, t->answers[0].stats.vision_ms);
+    metrics_stage(s, STAGE_QUEUE, t->queued_ms);
+    metrics_stage(s, STAGE_PREFILL, prefill_ms);
+    metrics_stage(s, STAGE_GENERATE, generate_ms);
+    metrics_stage(s, STAGE_WHOLE, http_now_ms() - t->exchange->start_ms);
+    s->slot_ms += 0.2 * (http_now_ms() - t->slot_ms - s->slot_ms);
 }
 
 /* True when the task is at its end. */
@@ -239,7 +246,7 @@ static bool advance(server *s, task *t) {
         take_event(t, &event);
         if (event.kind != NR_EVENT_END) continue;
         if (t->status == NR_STATUS_OK) {
-            count_time(s, t);
+            count_times(s, t);
             t->shape->end(t);
         } else {
             fail(t);

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# install_deps.sh [build] [test] [fuzz] - installs from Debian's packages what these groups need
-# and this machine lacks, saying what. Nothing missing: says nothing, asks nothing. What counts is
-# whether the thing is there (a command, a header, a pkg-config module), not who put it there.
+# install_deps.sh [build] [test] [fuzz] [browser] - installs from Debian's packages what these
+# groups need and this machine lacks, saying what. Nothing missing: says nothing, asks nothing. What
+# counts is whether the thing is there (a command, a header, a pkg-config module), not who put it
+# there.
 set -euo pipefail
 
 # package, kind of proof, proof
@@ -37,6 +38,11 @@ qemu-user             cmd     qemu-aarch64
 fi
 fuzz_needs='
 clang                 cmd     clang
+'
+# Looks at the web page; large, and not needed to pass.
+browser_needs='
+chromium              cmd     chromium
+chromium-driver       cmd     chromedriver
 '
 
 have() { # kind, proof

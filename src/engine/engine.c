@@ -194,7 +194,9 @@ static nr_status fill_info(nr_engine *e, nr_error *err) {
                                .context_tokens = m->context,
                                .image_tokens = m->n_image_tokens,
                                .vocab_size = m->vocab,
-                               .captions = e->prompt.captions};
+                               .captions = e->prompt.captions,
+                               .answer_mark = e->prompt.answer_mark,
+                               .question_mark = e->prompt.question_mark};
     return nr_json_opt_bool(&e->config.config, "newsreader_fields", &e->info.reads_fields, err);
 }
 

@@ -114,6 +114,7 @@ static nr_status check_ceiling(const nr_engine *e, const nr_sched_options *o, nr
     return NR_STATUS_OK;
 }
 
+_Static_assert(NR_CLIENTS_MAX == NR_JOB_CLIENTS_MAX, "a job's clients are a request's");
 _Static_assert(NR_PICTURE_KEY_BYTES == NR_IMAGE_KEY_BYTES, "a job's key is the image cache's");
 
 static nr_image_key key_of(const uint8_t *bytes) {
@@ -223,9 +224,12 @@ static nr_status prepare(nr_sched *s, const nr_request *r, nr_job *job, nr_error
                sizeof *r);
     NR_FAIL_IF(r->n_questions < 1 || r->n_questions > NR_REQUEST_QUESTIONS_MAX, ARG,
                "%d questions, expected 1 to %d", r->n_questions, NR_REQUEST_QUESTIONS_MAX);
+    NR_FAIL_IF(r->client < 0 || r->client >= NR_CLIENTS_MAX, ARG, "client: %d, expected 0 to %d",
+               r->client, NR_CLIENTS_MAX - 1);
     NR_FAIL_IF(r->deadline_ms < 0, ARG, "deadline: %d ms, expected 0 or more", r->deadline_ms);
     NR_TRY(nr_generation_settings(&r->generation, &job->settings, err));
     job->deadline_ms = r->deadline_ms > 0 ? nr_clock_ms() + r->deadline_ms : 0;
+    job->client = r->client;
     pthread_mutex_lock(&s->prepare);
     nr_status status = prepare_picture(s, r, job, err);
     if (status == NR_STATUS_OK) status = prepare_questions(s, r, job, err);

@@ -100,15 +100,27 @@ static void admit_to(nr_scheduler *s, nr_slot *slot, nr_job *job) {
     s->stats.n_running++;
 }
 
+/* Out of the queue: the oldest job of the client that was served longest ago. */
+static nr_job *take_next(nr_scheduler *s) {
+    nr_job *before = NULL, *before_best = NULL, *best = s->queue;
+    for (nr_job *job = s->queue; job; before = job, job = job->next) {
+        if (s->served[job->client] >= s->served[best->client]) continue;
+        best = job;
+        before_best = before;
+    }
+    *(before_best ? &before_best->next : &s->queue) = best->next;
+    if (s->queue_end == best) s->queue_end = before_best;
+    best->next = NULL;
+    return best;
+}
+
 static bool admit(nr_scheduler *s) {
     bool admitted = false;
     for (int32_t i = 0; i < s->config.n_slots && s->queue; i++) {
         if (s->slots[i].job) continue;
-        nr_job *job = s->queue;
-        s->queue = job->next;
-        if (!s->queue) s->queue_end = NULL;
-        job->next = NULL;
+        nr_job *job = take_next(s);
         admit_to(s, &s->slots[i], job);
+        s->served[job->client] = s->n_admitted;
         admitted = true;
     }
     return admitted;

@@ -8,6 +8,9 @@
  *   nr_job_take_record(job, ...) until NR_RECORD_END; nr_job_release(job)      any thread
  *   nr_scheduler_free(s)
  *
+ * A free slot goes to the client that was served longest ago, and of its requests to the oldest:
+ * who floods the queue waits for himself.
+ *
  * One turn of the model's thread: at most one picture goes through the vision tower (those seen
  * before need not, where features are kept); then one forward call reads one token of every answer
  * that is being written and fills its remaining rows with prompts, the oldest request first. So a
@@ -29,6 +32,7 @@
 #define NR_JOB_QUESTIONS_MAX 8
 #define NR_JOB_RING_BYTES ((size_t)64 << 10)
 #define NR_PICTURE_KEY_BYTES 32
+#define NR_JOB_CLIENTS_MAX 256
 
 typedef struct nr_scheduler nr_scheduler;
 
@@ -50,6 +54,7 @@ typedef struct nr_job {
     int32_t n_questions;
     nr_answer_settings settings;
     double deadline_ms; /* of nr_clock_ms; 0: none */
+    int32_t client;     /* 0 .. NR_JOB_CLIENTS_MAX - 1 */
     /* the scheduler's, under its lock */
     nr_scheduler *scheduler;
     struct nr_job *next; /* in the free list or the queue */

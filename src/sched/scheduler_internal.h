@@ -35,6 +35,7 @@ struct nr_scheduler {
     char *piece; /* [NR_ANSWER_PIECE_MAX] the model's thread's */
     nr_slot *slots;
     uint64_t n_admitted;
+    uint64_t served[NR_JOB_CLIENTS_MAX]; /* n_admitted after a client's last request */
     int32_t turn; /* slot that goes first among answers */
 
     pthread_mutex_t lock; /* all below, and the marked part of every job */

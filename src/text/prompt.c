@@ -91,6 +91,10 @@ nr_status nr_prompt_choose(const char *chat_template, const char *model_type,
                                     .by_chat_template = true};
     }
     choice.captions = choice.template == NR_PROMPT_BLIP2;
+    if (choice.template == NR_PROMPT_LLAVA) {
+        choice.answer_mark = " ASSISTANT: ";
+        choice.question_mark = " USER: ";
+    }
     *out = choice;
     return NR_STATUS_OK;
 }

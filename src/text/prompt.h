@@ -34,6 +34,8 @@ typedef struct nr_prompt_choice {
     const char *name;        /* "llava-1.5"; static */
     bool by_chat_template;   /* recognised by hash; else by model type */
     bool captions;           /* an empty question asks for a caption */
+    const char *answer_mark, *question_mark; /* between the turns of a conversation; static. NULL:
+                                                they take more than text */
     bool has_unknown_chat_template; /* there is a chat template, but not one of ours: say so */
 } nr_prompt_choice;
 

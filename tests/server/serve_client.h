@@ -20,6 +20,13 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* times and memory are not those of the service */
+#else
+#define SANITIZED 0
+#endif
 
 typedef struct service {
     pid_t pid;
@@ -27,14 +34,24 @@ typedef struct service {
     char log[4096]; /* file with its standard error */
 } service;
 
-/* `newsreader serve --port 0 --threads 1` and more, NULL-terminated; waits for "ready". */
-static inline service serve_start(const char *log, const char *const *more) {
-    char program[4096], line[256];
+/* `make test-full` takes the larger number. */
+static inline int full(int small, int large) {
+    return getenv("NR_TEST_FULL") ? large : small;
+}
+
+static inline double client_now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* `program serve --port 0 --threads 1` and more, NULL-terminated; waits for "ready". */
+static inline service serve_start_program(const char *program, const char *log,
+                                          const char *const *more) {
+    char line[256];
     const char *argv[32] = {program, "serve", "--port", "0", "--threads", "1"};
     int out[2], n = 6;
     service s = {0};
-    fixture_build_dir(program);
-    strcat(program, "/newsreader");
     for (; more && *more; more++) argv[n++] = *more;
     snprintf(s.log, sizeof s.log, "%s", log);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
@@ -55,6 +72,14 @@ static inline service serve_start(const char *log, const char *const *more) {
     assert_int_equal(sscanf(line, "ready http://127.0.0.1:%d/", &s.port), 1);
     fclose(f);
     return s;
+}
+
+/* That of this build. */
+static inline service serve_start(const char *log, const char *const *more) {
+    char program[4096];
+    fixture_build_dir(program);
+    strcat(program, "/newsreader");
+    return serve_start_program(program, log, more);
 }
 
 /* Exit status after SIGTERM. */
@@ -99,12 +124,20 @@ static inline void reply_free(reply *r) {
     *r = (reply){0};
 }
 
-/* Until the service closes. */
-static inline reply client_receive(int fd) {
+/* Bytes that a whole answer of Content-Length has; SIZE_MAX while that is not known. */
+static inline size_t client_whole(const char *bytes) {
+    const char *end = strstr(bytes, "\r\n\r\n"), *length = strcasestr(bytes, "\r\ncontent-length:");
+    if (!end || !length || length > end) return SIZE_MAX;
+    return (size_t)(end + 4 - bytes) + strtoul(length + strlen("\r\ncontent-length:"), NULL, 10);
+}
+
+/* Until the other side closes, or, where it need not, until the answer is whole. */
+static inline reply client_receive_from(int fd, bool until_close) {
     reply r = {.bytes = calloc(1, 1)};
     char part[16384];
     ssize_t n;
-    while ((n = recv(fd, part, sizeof part, 0)) > 0) {
+    while ((until_close || r.n < client_whole(r.bytes)) &&
+           (n = recv(fd, part, sizeof part, 0)) > 0) {
         r.bytes = realloc(r.bytes, r.n + (size_t)n + 1);
         memcpy(r.bytes + r.n, part, (size_t)n);
         r.n += (size_t)n;
@@ -115,6 +148,10 @@ static inline reply client_receive(int fd) {
     r.body = strstr(r.bytes, "\r\n\r\n");
     r.body = r.body ? r.body + 4 : r.bytes + r.n;
     return r;
+}
+
+static inline reply client_receive(int fd) {
+    return client_receive_from(fd, true);
 }
 
 static inline reply client_raw(const service *s, const void *bytes, size_t n) {
@@ -138,6 +175,7 @@ static inline reply client_request(const service *s, const char *method, const c
     return r;
 }
 
+#define H "Host: localhost\r\n"
 #define JSON_TYPE "Content-Type: application/json\r\n"
 
 static inline reply client_get(const service *s, const char *path) {
@@ -158,7 +196,7 @@ static inline reply client_post(const service *s, const char *path, json_t *body
 static inline json_t *reply_json(reply *r, int status) {
     json_error_t problem;
     if (r->status != status) fail_msg("status %d, expected %d: %s", r->status, status, r->bytes);
-    json_t *object = json_loads(r->body, 0, &problem);
+    json_t *object = json_loads(r->body, JSON_ALLOW_NUL, &problem);
     if (!object) fail_msg("%s: %s", problem.text, r->body);
     reply_free(r);
     return object;
@@ -201,15 +239,25 @@ static inline const char *chat_content(const json_t *r) {
     return json_string_value(json_object_get(json_object_get(choice, "message"), "content"));
 }
 
+/* Requests that the service would take now; *running, where wanted, those that have a slot. */
+static inline int client_places_and(const service *s, int *running) {
+    reply r = client_get(s, "/health");
+    json_t *h = reply_json(&r, 200), *q = json_object_get(h, "queue");
+    int n = (int)json_integer_value(json_object_get(q, "places"));
+    if (running) *running = (int)json_integer_value(json_object_get(q, "running"));
+    json_decref(h);
+    return n;
+}
+
+static inline int client_places(const service *s) {
+    return client_places_and(s, NULL);
+}
+
 /* Waits until the service has all its places again. */
 static inline void await_idle(const service *s, int places) {
     for (int i = 0; i < 1000; i++) {
-        reply r = client_get(s, "/health");
-        json_t *h = reply_json(&r, 200), *q = json_object_get(h, "queue");
-        bool idle = json_integer_value(json_object_get(q, "places")) == places &&
-                    json_integer_value(json_object_get(q, "running")) == 0;
-        json_decref(h);
-        if (idle) return;
+        int n_running;
+        if (client_places_and(s, &n_running) == places && n_running == 0) return;
         usleep(10000);
     }
     fail_msg("places are not given back");

@@ -135,6 +135,9 @@ static void send_zeros(int fd, size_t n) {
         if (send(fd, zeros, sizeof zeros, MSG_NOSIGNAL) < 0) return;
 }
 
+static const char whole_reply[] = "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
+                                  "Content-Length: 20\r\n\r\n01234567890123456789";
+
 static void answer(int fd, const char *path, int port) {
     char line[256];
     if (strncmp(path, "/fine", 5) == 0) {
@@ -169,6 +172,12 @@ static void answer(int fd, const char *path, int port) {
         say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nonly this");
     } else if (strncmp(path, "/nonsense", 9) == 0) {
         say(fd, "\x01\x02\x03 what\r\n\r\n");
+    } else if (strncmp(path, "/reset", 6) == 0) {
+        send(fd, whole_reply, (size_t)atoi(path + 6), MSG_NOSIGNAL);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+    } else if (strncmp(path, "/drip", 5) == 0) {
+        say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+        while (send(fd, "a", 1, MSG_NOSIGNAL) == 1) usleep(100000);
     } else {
         say(fd, "HTTP/1.1 404 a\r\nContent-Length: 0\r\n\r\n");
     }
@@ -191,6 +200,17 @@ static void *run_host(void *arg) {
     return NULL;
 }
 
+static void host_start(host *at, pthread_t *thread) {
+    at->fd = silent_listener(&at->port);
+    assert_int_equal(pthread_create(thread, NULL, run_host, at), 0);
+}
+
+static void host_stop(const host *at, pthread_t thread) {
+    shutdown(at->fd, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(at->fd);
+}
+
 static void test_misbehaviour(void **state) {
     static const struct {
         const char *path;
@@ -208,8 +228,7 @@ static void test_misbehaviour(void **state) {
     net_range net;
     helper h;
     (void)state;
-    at.fd = silent_listener(&at.port);
-    assert_int_equal(pthread_create(&thread, NULL, run_host, &at), 0);
+    host_start(&at, &thread);
     assert_true(net_parse("127.0.0.1", &net));
     MUST(helper_open(&h, &net, 1, err));
     for (size_t i = 0; i < NR_COUNT(cases); i++) {
@@ -226,16 +245,96 @@ static void test_misbehaviour(void **state) {
             fail_msg("the message tells too much: %s", problem.message);
         if (bytes) helper_release(bytes, n);
     }
-    shutdown(at.fd, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(at.fd);
+    host_stop(&at, thread);
     helper_close(&h);
+}
+
+/* The connection is reset behind every byte of an answer: an error, never a shorter picture. */
+static void test_resets(void **state) {
+    host at;
+    pthread_t thread;
+    net_range net;
+    helper h;
+    (void)state;
+    host_start(&at, &thread);
+    assert_true(net_parse("127.0.0.1", &net));
+    MUST(helper_open(&h, &net, 1, err));
+    for (size_t k = 0; k < strlen(whole_reply); k++) {
+        char url[128];
+        uint8_t *bytes = NULL;
+        size_t n = 0;
+        nr_error problem = {0};
+        snprintf(url, sizeof url, "http://127.0.0.1:%d/reset%zu", at.port, k);
+        nr_status status = helper_fetch(&h, url, &never, &bytes, &n, &problem);
+        if (status != NR_STATUS_IO) fail_msg("%zu bytes: %s", k, nr_status_name(status));
+    }
+    print_message("%zu cuts\n", strlen(whole_reply));
+    host_stop(&at, thread);
+    helper_close(&h);
+}
+
+typedef struct slow {
+    char url[128];
+    pthread_t thread;
+    double ms;
+    nr_status status;
+} slow;
+
+static void *run_slow(void *arg) {
+    slow *s = arg;
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    nr_error problem = {0};
+    net_range net;
+    helper h;
+    struct timespec begin, end;
+    assert_true(net_parse("127.0.0.1", &net));
+    MUST(helper_open(&h, &net, 1, err));
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    s->status = helper_fetch(&h, s->url, &never, &bytes, &n, &problem);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    s->ms =
+        (double)(end.tv_sec - begin.tv_sec) * 1e3 + (double)(end.tv_nsec - begin.tv_nsec) * 1e-6;
+    helper_close(&h);
+    return NULL;
+}
+
+/* A byte in a tenth of a second, silence, a handshake that does not come, a name that is not known:
+ * over at the deadline, all at the same time. */
+static void test_slow(void **state) {
+    static const char *const urls[] = {"http://127.0.0.1:%d/drip", "http://127.0.0.1:%d/",
+                                       "https://127.0.0.1:%d/", "http://no-such-host.invalid:%d/"};
+    slow all[NR_COUNT(urls)];
+    host at;
+    pthread_t thread;
+    int silent_port, silent;
+    (void)state;
+    if (!getenv("NR_TEST_FULL")) {
+        print_message("takes ten seconds: NR_TEST_FULL\n");
+        skip();
+    }
+    silent = silent_listener(&silent_port);
+    host_start(&at, &thread);
+    for (size_t i = 0; i < NR_COUNT(urls); i++) {
+        snprintf(all[i].url, sizeof all[i].url, urls[i], i == 0 ? at.port : silent_port);
+        assert_int_equal(pthread_create(&all[i].thread, NULL, run_slow, &all[i]), 0);
+    }
+    for (size_t i = 0; i < NR_COUNT(urls); i++) {
+        pthread_join(all[i].thread, NULL);
+        print_message("%s: %s after %.0f ms\n", urls[i], nr_status_name(all[i].status), all[i].ms);
+        if (i < 3) assert_int_equal(all[i].status, NR_STATUS_TIMEOUT);
+        assert_int_not_equal(all[i].status, NR_STATUS_OK);
+        assert_true(all[i].ms < HELPER_FETCH_MS + 1500);
+    }
+    close(silent);
+    host_stop(&at, thread);
 }
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "serve-helper") == 0) return helper_main(argc - 1, argv + 1);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_fetch_refuses),
                                        cmocka_unit_test(test_fetch_cancelled),
-                                       cmocka_unit_test(test_misbehaviour)};
+                                       cmocka_unit_test(test_misbehaviour),
+                                       cmocka_unit_test(test_resets), cmocka_unit_test(test_slow)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,7 +62,7 @@ static int end_of(void (*what)(void)) {
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        if (!jail_enter((size_t)256 << 20, 2)) _exit(7);
+        if (!jail_enter((size_t)256 << 20, 1 << 20, 2)) _exit(7);
         if (what) what();
         _exit(0);
     }

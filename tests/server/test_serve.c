@@ -3,7 +3,10 @@
  * test_serve.c - the routes of the service with the bundled model: what they answer, that all ways
  * of asking give the same answer, that streams add up to it.
  */
+#include "picture_host.h"
 #include "serve_client.h"
+
+#include <png.h>
 
 #define PAGE "samples/harbour-courier.png"
 
@@ -81,6 +84,46 @@ static void test_status_routes(void **state) {
     assert_non_null(strstr(r.bytes, "Content-Security-Policy: default-src 'none'"));
     assert_non_null(strstr(r.body, "</html>"));
     reply_free(&r);
+}
+
+/* A sample's value, e.g. of `newsreader_slots`. */
+static double metric(const char *text, const char *name) {
+    char line[256];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(text, line);
+    if (!at) fail_msg("no %s", name);
+    return atof(at + strlen(line));
+}
+
+/* A request more is one more in every stage that it went through, and its times are there. */
+static void test_stage_times(void **state) {
+    static const char *const stages[] = {"decode_image", "queue",    "vision",
+                                         "prefill",      "generate", "whole"};
+    double before[NR_COUNT(stages)];
+    char name[128];
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        reply r = client_get(&running, "/metrics");
+        double parts = 0, sum = 0;
+        for (size_t i = 0; i < NR_COUNT(stages); i++) {
+            snprintf(name, sizeof name, "newsreader_stage_seconds_count{stage=\"%s\"}", stages[i]);
+            double n = metric(r.body, name);
+            if (round == 1) assert_true(n == before[i] + 1);
+            before[i] = n;
+            snprintf(name, sizeof name, "newsreader_stage_seconds_bucket{stage=\"%s\",le=\"+Inf\"}",
+                     stages[i]);
+            assert_true(metric(r.body, name) == n);
+            snprintf(name, sizeof name, "newsreader_stage_seconds_sum{stage=\"%s\"}", stages[i]);
+            sum = metric(r.body, name);
+            parts += i + 1 < NR_COUNT(stages) ? sum : 0;
+        }
+        if (round == 1) assert_true(sum > 0 && parts <= sum && parts > 0.3 * sum);
+        reply_free(&r);
+        if (round == 1) break;
+        r = client_post(&running, "/v1/chat/completions", chat_body(page, "Who wrote it?", 20));
+        assert_int_equal(r.status, 200);
+        reply_free(&r);
+    }
 }
 
 /* Every route is in the document and the other way round, and every schema that is named exists. */
@@ -204,6 +247,84 @@ static void test_schema(void **state) {
     json_decref(chat);
 }
 
+/* Schemas that could not be kept are refused, and the word is named. */
+static void test_schemas_refused(void **state) {
+#define PROPERTIES(x) "{\"properties\":{" x "}}"
+    static const struct {
+        const char *schema, *says;
+    } cases[] = {
+        {"{}", "schema.properties"},
+        {"[]", "schema.properties"},
+        {PROPERTIES(""), "no properties"},
+        {PROPERTIES("\"summary\":{\"type\":\"string\"}"), "summary"},
+        {PROPERTIES("\"headline,date\":{\"type\":\"string\"}"), "headline,date"},
+        {PROPERTIES("\"headline\":{\"type\":\"integer\"}"), "headline: a field is a string"},
+        {PROPERTIES("\"headline\":{}"), "headline: a field is a string"},
+        {PROPERTIES("\"headline\":7"), "headline: expected an object"},
+        {PROPERTIES("\"date\":{\"type\":\"string\",\"format\":\"date\"}"), "\"format\""},
+        {PROPERTIES("\"date\":{\"type\":\"string\",\"enum\":[\"a\"]}"), "\"enum\""},
+        {PROPERTIES("\"date\":{\"$ref\":\"#/a\"}"), "\"$ref\""},
+        {"{\"type\":\"array\",\"properties\":{\"date\":{\"type\":\"string\"}}}", "object"},
+        {"{\"required\":[\"site\"],\"properties\":{\"date\":{\"type\":\"string\"}}}", "site"},
+        {"{\"minProperties\":9,\"properties\":{\"date\":{\"type\":\"string\"}}}", "minProperties"}};
+    (void)state;
+    for (size_t i = 0; i < NR_COUNT(cases); i++) {
+        json_t *body = chat_body(page, "Which page is this?", 10);
+        json_t *schema = json_loads(cases[i].schema, 0, NULL);
+        assert_non_null(schema);
+        json_object_set_new(body, "response_format",
+                            json_pack("{s:s, s:{s:s, s:o}}", "type", "json_schema", "json_schema",
+                                      "name", "x", "schema", schema));
+        reply r = client_post(&running, "/v1/chat/completions", body);
+        json_t *e = reply_json(&r, 400), *error = json_object_get(e, "error");
+        const char *message = json_string_value(json_object_get(error, "message"));
+        if (!strstr(message, cases[i].says)) fail_msg("%s: \"%s\"", cases[i].schema, message);
+        json_decref(e);
+    }
+}
+
+/* The sample with its line of byline and date painted over. */
+static char *page_without_byline(void) {
+    png_image image = {.version = PNG_IMAGE_VERSION};
+    png_alloc_size_t n = 0;
+    assert_true(png_image_begin_read_from_file(&image, PAGE));
+    image.format = PNG_FORMAT_RGB;
+    uint8_t *rgb = malloc(PNG_IMAGE_SIZE(image)), *png;
+    assert_true(png_image_finish_read(&image, NULL, rgb, 0, NULL));
+    memset(rgb + (size_t)359 * image.width * 3, 255, (size_t)(411 - 359) * image.width * 3);
+    assert_true(png_image_write_get_memory_size(image, n, 0, rgb, 0, NULL));
+    assert_non_null(png = malloc(n));
+    assert_true(png_image_write_to_memory(&image, png, &n, 0, rgb, 0, NULL));
+    char *url = data_url_of(png, n);
+    free(png);
+    free(rgb);
+    return url;
+}
+
+/* What the page does not have: null where the schema has null, else an empty text. */
+static void test_schema_none(void **state) {
+    static const char schema[] =
+        "{\"type\":\"object\",\"title\":\"News\",\"additionalProperties\":false,"
+        "\"required\":[\"byline\",\"headline\"],\"properties\":{\"byline\":{\"anyOf\":["
+        "{\"type\":\"string\"},{\"type\":\"null\"}],\"title\":\"By\"},"
+        "\"headline\":{\"type\":[\"string\",\"null\"]},\"date\":{\"type\":\"string\"}}}";
+    char *without = page_without_byline();
+    json_t *body = chat_body(without, "", 100);
+    (void)state;
+    json_object_set_new(body, "response_format",
+                        json_pack("{s:s, s:{s:s, s:o}}", "type", "json_schema", "json_schema",
+                                  "name", "x", "schema", json_loads(schema, 0, NULL)));
+    reply r = client_post(&running, "/v1/chat/completions", body);
+    json_t *chat = reply_json(&r, 200), *news = json_loads(chat_content(chat), 0, NULL);
+    assert_int_equal(json_object_size(news), 3);
+    assert_true(json_is_null(json_object_get(news, "byline")));
+    assert_string_equal(json_string_value(json_object_get(news, "headline")), truth("headline"));
+    assert_string_equal(json_string_value(json_object_get(news, "date")), "");
+    json_decref(news);
+    json_decref(chat);
+    free(without);
+}
+
 static void check_fields(reply *r) {
     json_t *answer = reply_json(r, 200), *fields = json_object_get(answer, "fields");
     assert_string_equal(json_string_value(json_object_get(fields, "headline")), truth("headline"));
@@ -235,26 +356,6 @@ static void test_read(void **state) {
     free(bytes);
 }
 
-/* One file over HTTP, as long as requests come. */
-static void *serve_file(void *listener) {
-    int fd, file = *(int *)listener;
-    size_t n;
-    char *bytes = fixture_read_file(PAGE, &n), head[256], ignored[4096];
-    while ((fd = accept(file, NULL, NULL)) >= 0) {
-        if (recv(fd, ignored, sizeof ignored, 0) > 0) {
-            bool moved = strncmp(ignored, "GET /moved", 10) == 0;
-            int m = moved ? sprintf(head, "HTTP/1.1 302 Found\r\nLocation: /page.png\r\n"
-                                          "Content-Length: 0\r\n\r\n")
-                          : sprintf(head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
-            client_send(fd, head, (size_t)m);
-            if (!moved) client_send(fd, bytes, n);
-        }
-        close(fd);
-    }
-    free(bytes);
-    return NULL;
-}
-
 static void check_analysis(json_t *body, const char *url, const char *what) {
     reply r = client_post(&running, "/analyze_image_url", body);
     json_t *a = reply_json(&r, 200);
@@ -269,27 +370,19 @@ static void check_analysis(json_t *body, const char *url, const char *what) {
 
 /* The prototype's way of calling, with a picture behind a URL. */
 static void test_analyze(void **state) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    pthread_t thread;
+    picture_host host;
     char url[128], moved[128];
     (void)state;
-    assert_int_equal(bind(listener, (struct sockaddr *)&a, n), 0);
-    assert_int_equal(listen(listener, 8), 0);
-    getsockname(listener, (struct sockaddr *)&a, &n);
-    assert_int_equal(pthread_create(&thread, NULL, serve_file, &listener), 0);
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/page.png", ntohs(a.sin_port));
-    snprintf(moved, sizeof moved, "http://127.0.0.1:%d/moved", ntohs(a.sin_port));
+    picture_host_start(&host, PAGE);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/page.png", host.port);
+    snprintf(moved, sizeof moved, "http://127.0.0.1:%d/moved", host.port);
     check_analysis(json_pack("{s:[s], s:{}}", "args", url, "kwargs"), url, truth("headline"));
     check_analysis(json_pack("{s:[s, s], s:{}}", "args", url, "Who wrote it?", "kwargs"), url,
                    truth("byline"));
     check_analysis(json_pack("{s:[], s:{s:s, s:s}}", "args", "kwargs", "image_url", moved, "prompt",
                              "Who wrote it?"),
                    moved, truth("byline"));
-    shutdown(listener, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(listener);
+    picture_host_stop(&host);
     reply r = client_post(&running, "/analyze_image_url", json_pack("{s:[s]}", "args", url));
     json_t *failed = reply_json(&r, 422);
     assert_true(json_is_false(json_object_get(failed, "success")));
@@ -317,10 +410,16 @@ static void test_memory_stream(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status_routes), cmocka_unit_test(test_openapi),
-        cmocka_unit_test(test_chat),          cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_schema),        cmocka_unit_test(test_read),
-        cmocka_unit_test(test_analyze),       cmocka_unit_test(test_memory_stream)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_status_routes),
+                                       cmocka_unit_test(test_openapi),
+                                       cmocka_unit_test(test_stage_times),
+                                       cmocka_unit_test(test_chat),
+                                       cmocka_unit_test(test_stream),
+                                       cmocka_unit_test(test_schema),
+                                       cmocka_unit_test(test_schemas_refused),
+                                       cmocka_unit_test(test_schema_none),
+                                       cmocka_unit_test(test_read),
+                                       cmocka_unit_test(test_analyze),
+                                       cmocka_unit_test(test_memory_stream)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

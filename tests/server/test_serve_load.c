@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_serve_load.c - more requests than the bundled model can answer: how soon they are refused,
+ * and what that costs those that are not. Short here; NR_TEST_FULL=1 takes a minute, and then the
+ * times must hold: run it alone (docs/RELIABILITY.md has the command).
+ */
+#include "load.h"
+
+#include <dirent.h>
+
+static service running;
+static char *request;
+static size_t n_request;
+
+/* `POST path` with the sample page as its body. */
+static char *make_request(const char *path, const char *headers, size_t *n_bytes) {
+    size_t n;
+    char *picture = fixture_read_file("samples/valley-gazette.png", &n), *text = malloc(n + 1024);
+    int head = sprintf(text,
+                       "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s"
+                       "Content-Type: image/png\r\nContent-Length: %zu\r\n\r\n",
+                       path, headers, n);
+    memcpy(text + head, picture, n);
+    free(picture);
+    *n_bytes = (size_t)head + n;
+    return text;
+}
+
+static int set_up(void **state) {
+    char log[4096];
+    static const char *const more[] = {"--threads", "2", "--max-pixels", "2000000", NULL};
+    (void)state;
+    fixture_temp_dir(temp);
+    request = make_request("/v1/read", "", &n_request);
+    running = serve_start(fixture_path(log, "%s/log", temp), more);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    int code = serve_stop(&running);
+    free(request);
+    fixture_remove_tree(temp);
+    return code;
+}
+
+/* As many clients as there are slots, and some that wait: requests a second. */
+static double measure_peak(double seconds) {
+    load *l = load_create(&running, request, n_request);
+    l->n_clients = 8;
+    load_run(l, 1); /* warm */
+    int before = l->n_ok;
+    double start_ms = client_now_ms();
+    load_run(l, seconds);
+    double rate = (l->n_ok - before) / (client_now_ms() - start_ms) * 1e3;
+    load_land(l);
+    assert_int_equal(l->n_other + l->n_lost + l->n_busy, 0);
+    load_free(l);
+    return rate;
+}
+
+static void test_overload(void **state) {
+    double seconds = full(3, 60), peak = measure_peak(full(2, 20));
+    load *l = load_create(&running, request, n_request);
+    (void)state;
+    l->every_ms = 1e3 / (10 * fmax(peak, 1));
+    load_run(l, 2); /* fills the queue */
+    int before = l->n_ok, before_busy = l->n_busy;
+    double start_ms = client_now_ms();
+    load_run(l, seconds);
+    double rate = (l->n_ok - before) / (client_now_ms() - start_ms) * 1e3;
+    int n = l->n_busy - before_busy;
+    memmove(l->busy_ms, l->busy_ms + before_busy, (size_t)n * sizeof(double));
+    double p50 = load_percentile(l->busy_ms, n, 50), p99 = load_percentile(l->busy_ms, n, 99);
+    load_land(l);
+    print_message("peak %.2f requests a second; offered %.1f for %.0f s: answered %.2f (%.0f %%), "
+                  "refused %d, p50 %.2f ms, p99 %.2f ms\n",
+                  peak, 1e3 / l->every_ms, seconds, rate, 100 * rate / peak, n, p50, p99);
+    assert_int_equal(l->n_other + l->n_lost + l->n_without_retry, 0);
+    assert_true(n > 10);
+    if (full(0, 1)) {
+        assert_true(p99 <= 5);
+        assert_true(rate >= 0.95 * peak);
+    }
+    load_free(l);
+}
+
+/* ---- two keys -------------------------------------------------------------------------------- */
+
+#define LOUD "Authorization: Bearer loud-key-of-20-letters\r\n"
+#define QUIET "Authorization: Bearer quiet-key-of-20-letter\r\n"
+
+static void *run_flood(void *arg) {
+    load_run(arg, full(4, 40));
+    load_land(arg);
+    return NULL;
+}
+
+typedef struct times {
+    int n;
+    double p50_ms, p99_ms;
+} times;
+
+/* One request after another with the quiet key. */
+static times measure_quiet(const service *s, double seconds) {
+    size_t n_bytes;
+    char *text = make_request("/v1/read", QUIET, &n_bytes);
+    load *l = load_create(s, text, n_bytes);
+    l->n_clients = 1;
+    load_run(l, seconds);
+    load_land(l);
+    assert_int_equal(l->n_busy + l->n_other + l->n_lost, 0); /* never refused */
+    times t = {l->n_ok, load_percentile(l->ok_ms, l->n_ok, 50),
+               load_percentile(l->ok_ms, l->n_ok, 99)};
+    load_free(l);
+    free(text);
+    return t;
+}
+
+/* A key that sends a hundred times as much: the other is answered every time, after its own request
+ * and a turn. */
+static void test_loud_key(void **state) {
+    static const char both[] = "loud-key-of-20-letters\nquiet-key-of-20-letter\n";
+    char log[4096], keys[4096];
+    const char *more[] = {"--threads", "2", "--max-pixels", "2000000", "--api-key-file",
+                          keys,        NULL};
+    size_t n_bytes;
+    char *text = make_request("/v1/read", LOUD, &n_bytes);
+    pthread_t thread;
+    (void)state;
+    fixture_write_file(fixture_path(keys, "%s/keys", temp), both, strlen(both));
+    service s = serve_start(fixture_path(log, "%s/log-keys", temp), more);
+    times alone = measure_quiet(&s, full(1, 10));
+    load *flood = load_create(&s, text, n_bytes);
+    flood->every_ms = alone.p50_ms / 100;
+    assert_int_equal(pthread_create(&thread, NULL, run_flood, flood), 0);
+    usleep(500000);
+    times beside = measure_quiet(&s, full(2, 38));
+    pthread_join(thread, NULL);
+    print_message(
+        "alone: %d requests, p50 %.0f ms, p99 %.0f ms; beside %d of another key, of which "
+        "%d were answered: %d, p50 %.0f ms, p99 %.0f ms\n",
+        alone.n, alone.p50_ms, alone.p99_ms, flood->n_sent, flood->n_ok, beside.n, beside.p50_ms,
+        beside.p99_ms);
+    assert_int_equal(flood->n_other + flood->n_lost, 0);
+    /* four slots share the cores with it, and one of them must become free */
+    if (full(0, 1)) assert_true(beside.p50_ms < 6 * alone.p50_ms);
+    load_free(flood);
+    free(text);
+    assert_int_equal(serve_stop(&s), 0);
+}
+
+/* ---- for a while ----------------------------------------------------------------------------- */
+
+static long long status_of_process(const service *s, const char *name) {
+    char path[64], line[256], format[64];
+    long long n = -1;
+    snprintf(path, sizeof path, "/proc/%d/status", s->pid);
+    snprintf(format, sizeof format, "%s: %%lld", name);
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, format, &n) == 1) break;
+    if (f) fclose(f);
+    return n;
+}
+
+static int n_descriptors(const service *s) {
+    char path[64];
+    int n = 0;
+    snprintf(path, sizeof path, "/proc/%d/fd", s->pid);
+    DIR *dir = opendir(path);
+    while (dir && readdir(dir)) n++;
+    if (dir) closedir(dir);
+    return n;
+}
+
+/* One of each kind: answered, streamed and left, refused, not understood, asked about. */
+static void mixed_round(const service *s, char *page, int i) {
+    json_t *chat = chat_body(page, "What?", 5 + i % 20), *stream = json_deep_copy(chat);
+    reply r = client_post(s, "/v1/chat/completions", chat);
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    json_object_set_new(stream, "stream", json_true());
+    char *text = json_dumps(stream, JSON_COMPACT), c;
+    char *head = malloc(strlen(text) + 256);
+    sprintf(head,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n" JSON_TYPE
+            "Content-Length: %zu\r\n\r\n%s",
+            strlen(text), text);
+    int fd = client_connect(s);
+    client_send(fd, head, strlen(head));
+    if (i % 2) assert_int_equal(recv(fd, &c, 1, 0), 1);
+    close(fd);
+    r = client_request(s, "POST", "/v1/read", "Content-Type: image/png\r\n", "no picture", 10);
+    assert_int_equal(r.status, 422);
+    reply_free(&r);
+    r = client_request(s, "POST", "/v1/read", JSON_TYPE, "{", 1);
+    assert_int_equal(r.status, 400);
+    reply_free(&r);
+    r = client_get(s, i % 2 ? "/metrics" : "/memory_status");
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    free(head);
+    free(text);
+    json_decref(stream);
+}
+
+/* Memory, descriptors and threads of the service stay what they are. Small pictures and a tiny
+ * model of random weights, so that many requests pass. */
+static void test_soak(void **state) {
+    char model[4096], log[4096], *page = data_url("tests/data/image/small/c2b8.png");
+    const char *more[] = {"--model", model, "--slots", "3", "--quiet", NULL};
+    double end_ms = client_now_ms() + 1e3 * full(3, 600);
+    int n = 0, n_fds = 0, fds_more = 0;
+    long long before = 0, half = 0;
+    (void)state;
+    fixture_make_checkpoint("odd", fixture_path(model, "%s/odd", temp), "");
+    service s = serve_start(fixture_path(log, "%s/log-soak", temp), more);
+    for (double start_ms = client_now_ms(), now; (now = client_now_ms()) < end_ms || n < 400; n++) {
+        mixed_round(&s, page, n);
+        if (n == 200) before = status_of_process(&s, "VmRSS"), n_fds = n_descriptors(&s);
+        if (n > 200 && half == 0 && now - start_ms > (end_ms - start_ms) / 2)
+            half = status_of_process(&s, "VmRSS");
+    }
+    await_idle(&s, 35);
+    fds_more = n_descriptors(&s) - n_fds;
+    long long after = status_of_process(&s, "VmRSS");
+    print_message("%d rounds of 5 requests: resident after 200 rounds %lld kB, half way %lld, at "
+                  "the end %lld; descriptors %+d, threads %lld\n",
+                  n, before, half, after, fds_more, status_of_process(&s, "Threads"));
+    assert_true(fds_more <= 2);
+    assert_true(after <= before + 512);
+    if (full(0, 1)) assert_true(after <= half + 64);
+    assert_int_equal(serve_stop(&s), 0);
+    free(page);
+}
+
+/* ---- Retry-After ---------------------------------------------------------------------------- */
+
+enum { BURST = 90 };
+
+/* One of many that come at once and do as they are told. */
+static void *run_obedient(void *arg) {
+    int *n_tries = arg;
+    for (;;) {
+        (*n_tries)++;
+        reply r = client_raw(&running, request, n_request);
+        const char *after = strstr(r.bytes, "\r\nRetry-After: ");
+        int status = r.status, seconds = after ? atoi(after + strlen("\r\nRetry-After: ")) : 0;
+        reply_free(&r);
+        if (status == 200) return NULL;
+        if (status != 503 || seconds < 1 || seconds > 60) fail_msg("%d, %d s", status, seconds);
+        sleep((unsigned)seconds);
+    }
+}
+
+/* Of those who are refused, nearly all are admitted when they come back as they are told. */
+static void test_retry_after(void **state) {
+    pthread_t threads[BURST];
+    int n_tries[BURST] = {0}, n_refused = 0, n_second = 0;
+    (void)state;
+    if (!full(0, 1)) {
+        print_message("takes half a minute: NR_TEST_FULL\n");
+        skip();
+    }
+    for (int i = 0; i < BURST; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, run_obedient, &n_tries[i]), 0);
+    for (int i = 0; i < BURST; i++) {
+        pthread_join(threads[i], NULL);
+        n_refused += n_tries[i] > 1;
+        n_second += n_tries[i] == 2;
+    }
+    print_message("%d at once, %d refused, %d of them admitted at their second try\n", BURST,
+                  n_refused, n_second);
+    assert_true(n_refused >= BURST / 2);
+    assert_true(20 * n_second >= 19 * n_refused);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_overload),
+                                       cmocka_unit_test(test_loud_key), cmocka_unit_test(test_soak),
+                                       cmocka_unit_test(test_retry_after)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
