@@ -60,10 +60,11 @@ LDLIBS_ALL = $(if $(filter neon,$(BUILD)),-static) $(LDFLAGS) $(PKG_LIBS) -lm -p
 ISA_avx2 := -mavx2 -mfma -mf16c
 ISA_avx512vnni := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c \
                   -mprefer-vector-width=512
+ISA_amx := $(ISA_avx512vnni) -mamx-tile -mamx-int8
 ISA_neon := -march=armv8.2-a+dotprod
 ISA_scalar :=
-ISA_ALL := scalar avx2 avx512vnni neon
-ISA_x86_64 := scalar avx2 avx512vnni
+ISA_ALL := scalar avx2 avx512vnni amx neon
+ISA_x86_64 := scalar avx2 avx512vnni amx
 ISA_aarch64 := scalar neon
 ISA_HERE := $(or $(ISA_$(ARCH)),scalar)
 isa_of = $(filter $(ISA_ALL),$(subst /, ,$(patsubst src/backends/cpu/%,%,$(dir $(1)))))

@@ -40,6 +40,7 @@ src/models/registry.c                      src/models/vlm src/models/language sr
 src/backends/cpu/scalar                    src/backends src/backends/cpu src/tensor
 src/backends/cpu/avx2                      src/backends src/backends/cpu src/tensor
 src/backends/cpu/avx512vnni                src/backends src/backends/cpu src/tensor
+src/backends/cpu/amx                       src/backends src/backends/cpu src/tensor
 src/backends/cpu/neon                      src/backends src/backends/cpu src/tensor
 '
 # A library's header is known to these folders alone.

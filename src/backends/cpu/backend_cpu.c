@@ -6,6 +6,7 @@
  *
  * Scratch, lent by set_scratch and reused by every op:
  *   linear     codes [m, stride] u8 | scales [m] f32 | outlier activations [m, 32] f32
+ *              | columns of the spikes [m, 4] i32 | their activations [m, 4] f32
  *   attention  one region a thread: scaled queries and scores of a tile of rows
  */
 #include "cpu_kernels.h"
@@ -43,7 +44,7 @@ static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per
 /* ---- linear ---- */
 
 typedef struct linear_scratch {
-    size_t xq, scale, outliers, spikes, end; /* byte offsets */
+    size_t xq, scale, outliers, spikes, spike_values, end; /* byte offsets */
 } linear_scratch;
 
 static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
@@ -51,7 +52,8 @@ static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
     s.scale = nr_round_up((size_t)(m * nr_cpu_xq_stride(n_in)), NR_ALIGN_BYTES);
     s.outliers = nr_round_up(s.scale + (size_t)m * sizeof(float), NR_ALIGN_BYTES);
     s.spikes = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
-    s.end = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
+    s.spike_values = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
+    s.end = s.spike_values + (size_t)m * NR_QUANT_SPIKES * sizeof(float);
     return s;
 }
 
@@ -102,6 +104,7 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
         s.job.scale = (float *)(void *)(be->scratch + at.scale);
         s.job.outliers = (float *)(void *)(be->scratch + at.outliers);
         s.job.spikes = (int32_t *)(void *)(be->scratch + at.spikes);
+        s.job.spike_values = (float *)(void *)(be->scratch + at.spike_values);
         nr_pool_run(be->pool, a->m, grain_of(be, a->m, w->n_in), run_quantize, &s);
     }
     int64_t items_wanted = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
