@@ -30,6 +30,7 @@ src/engine           include src
 cli                  include server/server.h
 server               include
 bench                include
+bench/peers          include
 bench/kernels        include src/base src/backends src/backends/cpu src/tensor
 include              include
 '

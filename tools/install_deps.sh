@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# install_deps.sh [build] [test] [fuzz] - installs from Debian's packages what these groups need
+# install_deps.sh [build] [test] [fuzz] [peers] - installs from Debian's packages what these groups need
 # and this machine lacks, saying what. Nothing missing: says nothing, asks nothing. What counts is
 # whether the thing is there (a command, a header, a pkg-config module), not who put it there.
 set -euo pipefail
@@ -37,6 +37,12 @@ qemu-user             cmd     qemu-aarch64
 fi
 fuzz_needs='
 clang                 cmd     clang
+'
+peers_needs='
+clang                 cmd     clang++
+cmake                 cmd     cmake
+python3-venv          cmd     python3
+libdnnl-dev           header  dnnl.h
 '
 
 have() { # kind, proof
