@@ -136,7 +136,7 @@ def main():
                                    args.plain)
     batch = lc.llama_batch_init(PROMPT, 0, 1)
     decode(context, batch, [0], 0, 8)  # first use of every buffer; a broken build ends here
-    say("open", 0.0, version=lc.__version__)
+    say("open", 0.0, version=lc.__version__, system=lc.llama_print_system_info().decode())
     say("done", 0.0)
     for line in sys.stdin:
         if line.strip() == "request":

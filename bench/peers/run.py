@@ -21,12 +21,14 @@ BIN = os.path.join(ROOT, "build", "release", "bench")
 
 
 class Peer:
-    """A process that does what it reads, a word a line, and says what it took in JSON."""
+    """A process that does what it reads, a word a line, and says what it took in JSON. What else it
+    says goes to errors_path."""
 
-    def __init__(self, name, command, env):
+    def __init__(self, name, command, env, errors_path):
         self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, env={**os.environ, **env})
+        with open(errors_path, "a") as errors:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=errors, text=True, env={**os.environ, **env})
         self.about = self.answers()
 
     def answers(self):
@@ -155,7 +157,7 @@ def run_step(args, running, peer, word):
     if name == "kernels":
         return run_kernels(args, word)
     if name not in running:
-        running[name] = Peer(name, command, env)
+        running[name] = Peer(name, command, env, os.path.join(args.dir, "errors.log"))
         running[name].do(word)  # a first time that does not count
     return running[name].do(word)
 

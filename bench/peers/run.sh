@@ -21,10 +21,12 @@ if ! "$python" -c 'import gguf, matplotlib' 2>/dev/null; then
     "$dir/venv/bin/pip" install -q gguf matplotlib
 fi
 # clang: with gcc 12, llama.cpp's AMX path ends at its first tile configuration, of whose 64 bytes
-# gcc's intrinsic names 8.
+# gcc's intrinsic names 8. clang 14's "native" leaves AMX out, so it is asked for.
 if ! "$python" -c 'import llama_cpp' 2>/dev/null; then
     echo 'building llama-cpp-python for this machine (minutes)'
-    CC=clang CXX=clang++ CMAKE_ARGS=-DGGML_NATIVE=ON \
+    flags=
+    if grep -qw amx_int8 /proc/cpuinfo; then flags='-mamx-tile -mamx-int8 -mamx-bf16'; fi
+    CC=clang CXX=clang++ CFLAGS=$flags CXXFLAGS=$flags CMAKE_ARGS=-DGGML_NATIVE=ON \
         CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$dir/venv/bin/pip" install -q llama-cpp-python
 fi
 
