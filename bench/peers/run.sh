@@ -27,7 +27,7 @@ if ! "$python" -c 'import llama_cpp' 2>/dev/null; then
     flags=
     if grep -qw amx_int8 /proc/cpuinfo; then flags='-mamx-tile -mamx-int8 -mamx-bf16'; fi
     CC=clang CXX=clang++ CFLAGS=$flags CXXFLAGS=$flags CMAKE_ARGS=-DGGML_NATIVE=ON \
-        CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$dir/venv/bin/pip" install -q llama-cpp-python
+        CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$dir/venv/bin/pip" install -q --no-cache-dir llama-cpp-python
 fi
 
 # Whole, or not there: a model is made under another name.
