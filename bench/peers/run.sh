@@ -21,13 +21,16 @@ if ! "$python" -c 'import gguf, matplotlib' 2>/dev/null; then
     "$dir/venv/bin/pip" install -q gguf matplotlib
 fi
 # clang: with gcc 12, llama.cpp's AMX path ends at its first tile configuration, of whose 64 bytes
-# gcc's intrinsic names 8. clang 14's "native" leaves AMX out, so it is asked for.
+# gcc's intrinsic names 8. clang 14's "native" leaves AMX out and its macros have other names.
 if ! "$python" -c 'import llama_cpp' 2>/dev/null; then
     echo 'building llama-cpp-python for this machine (minutes)'
     flags=
-    if grep -qw amx_int8 /proc/cpuinfo; then flags='-mamx-tile -mamx-int8 -mamx-bf16'; fi
+    if grep -qw amx_int8 /proc/cpuinfo; then
+        flags='-mamx-tile -mamx-int8 -mamx-bf16 -D__AMX_INT8__ -D__AMX_TILE__'
+    fi
     CC=clang CXX=clang++ CFLAGS=$flags CXXFLAGS=$flags CMAKE_ARGS=-DGGML_NATIVE=ON \
-        CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$dir/venv/bin/pip" install -q --no-cache-dir llama-cpp-python
+        CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) \
+        "$dir/venv/bin/pip" install -q --no-cache-dir llama-cpp-python
 fi
 
 # Whole, or not there: a model is made under another name.
