@@ -60,10 +60,11 @@ LDLIBS_ALL = $(if $(filter neon,$(BUILD)),-static) $(LDFLAGS) $(PKG_LIBS) -lm -p
 ISA_avx2 := -mavx2 -mfma -mf16c
 ISA_avx512vnni := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c \
                   -mprefer-vector-width=512
+ISA_amx := $(ISA_avx512vnni) -mamx-tile -mamx-int8
 ISA_neon := -march=armv8.2-a+dotprod
 ISA_scalar :=
-ISA_ALL := scalar avx2 avx512vnni neon
-ISA_x86_64 := scalar avx2 avx512vnni
+ISA_ALL := scalar avx2 avx512vnni amx neon
+ISA_x86_64 := scalar avx2 avx512vnni amx
 ISA_aarch64 := scalar neon
 ISA_HERE := $(or $(ISA_$(ARCH)),scalar)
 isa_of = $(filter $(ISA_ALL),$(subst /, ,$(patsubst src/backends/cpu/%,%,$(dir $(1)))))
@@ -91,7 +92,7 @@ say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)' && )
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 
 .PHONY: all lib tests fuzzers fuzz-replay list run test test-build test-full test-neon \
-        asan ubsan tsan fuzz check bench install clean
+        asan ubsan tsan fuzz check bench bench-peers install clean
 all: $(LIB) $(COMMAND) $(TOOLS)  ## library, command and tools in build/release (the default)
 lib: $(LIB)                      ## the library alone
 tests: $(TESTS) all              ## the test programs of BUILD
@@ -125,6 +126,9 @@ $(OUT)/tools/%: $(OUT)/tools/%.o $(LIB)
 
 $(OUT)/bench/kernels/kernel_lab: $(call objects,$(wildcard bench/kernels/*.c)) $(LIB)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
+
+$(OUT)/bench/peers/%: $(OUT)/bench/peers/%.o $(LIB)
+	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL) $(if $(filter %onednn_gemm,$@),-ldnnl)
 
 # Tests under tests/ops bring their own checks, so that they also run under an emulator.
 $(OUT)/tests/ops/%: $(OUT)/tests/ops/%.o $(LIB)
@@ -224,6 +228,12 @@ check: all                       ## layers, style, exported symbols, installatio
 bench: all $(LAB)                ## kernels; with MODEL=DIR also load, prefill and decode rates
 	@$(if $(LAB),$(LAB) $(BENCH_FLAGS))
 	@$(if $(MODEL),$(COMMAND) bench --model '$(MODEL)')
+
+PEERS := $(addprefix build/release/bench/peers/,reader_peer onednn_gemm)
+bench-peers:                     ## llama.cpp, oneDNN, transformers and this, in turn; PEERS_FLAGS
+	@tools/install_deps.sh build peers
+	@$(MAKE) BUILD=release all $(PEERS) build/release/bench/kernels/kernel_lab
+	@bench/peers/run.sh $(PEERS_FLAGS)
 
 # ---- installation ----------------------------------------------------------------------------
 PREFIX ?= /usr/local

@@ -24,7 +24,7 @@ static const char help[] =
     "  --dtype int8|f32     precision; int8 is the default, f32 the reference\n"
     "  --threads N          0: one per usable core\n"
     "  --context N          tokens of picture, prompt and answer together\n"
-    "  --cpu NAME           scalar, avx2, avx512vnni or neon; default: the best (or $NR_CPU)\n"
+    "  --cpu NAME           scalar, avx2, avx512vnni, amx or neon; default: the best (or $NR_CPU)\n"
     "memory and fallbacks\n"
     "  --max-ram BYTES      ceiling of the whole process (3.5GB, 4GiB); a plan over it is refused\n"
     "  --max-vram BYTES     the same on a graphics card\n"

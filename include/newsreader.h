@@ -60,7 +60,7 @@ typedef struct nr_engine_options {
     uint32_t struct_bytes;   /* sizeof; set by nr_engine_options_default */
     nr_precision precision;
     int32_t n_threads;       /* 0: one per usable core */
-    const char *cpu_kernels; /* "scalar", "avx2", "avx512vnni", "neon"; NULL: environment NR_CPU,
+    const char *cpu_kernels; /* "scalar", "avx2", "avx512vnni", "amx", "neon"; NULL: NR_CPU,
                                 else the best this machine has */
     int32_t context_tokens;  /* prompt, picture and answer together; 0: the model's default */
     int32_t prefill_rows;    /* tokens read at a time; 0: default. Bounds scratch, never results */

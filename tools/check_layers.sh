@@ -30,6 +30,7 @@ src/engine           include src
 cli                  include server/server.h
 server               include
 bench                include
+bench/peers          include
 bench/kernels        include src/base src/backends src/backends/cpu src/tensor
 include              include
 '
@@ -40,6 +41,7 @@ src/models/registry.c                      src/models/vlm src/models/language sr
 src/backends/cpu/scalar                    src/backends src/backends/cpu src/tensor
 src/backends/cpu/avx2                      src/backends src/backends/cpu src/tensor
 src/backends/cpu/avx512vnni                src/backends src/backends/cpu src/tensor
+src/backends/cpu/amx                       src/backends src/backends/cpu src/tensor
 src/backends/cpu/neon                      src/backends src/backends/cpu src/tensor
 '
 # A library's header is known to these folders alone.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# install_deps.sh [build] [test] [fuzz] [browser] - installs from Debian's packages what these
-# groups need and this machine lacks, saying what. Nothing missing: says nothing, asks nothing. What
-# counts is whether the thing is there (a command, a header, a pkg-config module), not who put it
-# there.
+# install_deps.sh [build] [test] [fuzz] [browser] [peers] - installs from Debian's packages what
+# these groups need and this machine lacks, saying what. Nothing missing: says nothing, asks nothing.
+# What counts is whether the thing is there (a command, a header, a pkg-config module), not who put
+# it there.
 set -euo pipefail
 
 # package, kind of proof, proof
@@ -43,6 +43,12 @@ clang                 cmd     clang
 browser_needs='
 chromium              cmd     chromium
 chromium-driver       cmd     chromedriver
+'
+peers_needs='
+clang                 cmd     clang++
+cmake                 cmd     cmake
+python3-venv          cmd     python3
+libdnnl-dev           header  dnnl.h
 '
 
 have() { # kind, proof

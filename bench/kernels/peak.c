@@ -3,6 +3,7 @@
  * far; an empty asm after each round keeps the compiler from folding rounds together. */
 #include "peak.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static volatile int32_t sink;
@@ -27,6 +28,23 @@ i8_avx512(int64_t rounds) {
     UNROLL for (int c = 1; c < CHAINS; c++) sum[0] = _mm512_add_epi32(sum[0], sum[c]);
     sink = _mm512_reduce_add_epi32(sum[0]);
     return (double)rounds * CHAINS * 64 * 2;
+}
+
+/* Tiles of zeros, 2 x 2 products on four registers: what a tile product takes does not depend on
+ * the numbers. Whoever opened the kernels has asked for the tiles. */
+__attribute__((target("amx-tile,amx-int8"))) static double i8_amx(int64_t rounds) {
+    _Alignas(64) uint8_t shapes[64] = {1};
+    for (int i = 0; i < 8; i++) shapes[16 + 2 * i] = 64, shapes[48 + i] = 16;
+    __asm__ volatile("" ::"r"(shapes) : "memory"); /* gcc takes it that 8 bytes are read */
+    _tile_loadconfig(shapes);
+    for (int64_t i = 0; i < rounds; i++) {
+        _tile_dpbusd(0, 4, 6);
+        _tile_dpbusd(1, 4, 7);
+        _tile_dpbusd(2, 5, 6);
+        _tile_dpbusd(3, 5, 7);
+    }
+    _tile_release();
+    return (double)rounds * 4 * 16 * 16 * 64 * 2;
 }
 
 __attribute__((target("avx512f"))) static double f32_avx512(int64_t rounds) {
@@ -93,8 +111,15 @@ __attribute__((target("avx2,fma"))) static double f32_avx2(int64_t rounds) {
 }
 #endif
 
+#if defined(__x86_64__)
+static bool has_512(const char *isa) {
+    return strcmp(isa, "avx512vnni") == 0 || strcmp(isa, "amx") == 0;
+}
+#endif
+
 double peak_i8(const char *isa, int64_t rounds) {
 #if defined(__x86_64__)
+    if (strcmp(isa, "amx") == 0) return i8_amx(rounds);
     if (strcmp(isa, "avx512vnni") == 0) return i8_avx512(rounds);
     if (strcmp(isa, "avx2") == 0) return i8_avx2(rounds);
 #endif
@@ -104,7 +129,7 @@ double peak_i8(const char *isa, int64_t rounds) {
 
 double peak_f32(const char *isa, int64_t rounds) {
 #if defined(__x86_64__)
-    if (strcmp(isa, "avx512vnni") == 0) return f32_avx512(rounds);
+    if (has_512(isa)) return f32_avx512(rounds);
     if (strcmp(isa, "avx2") == 0) return f32_avx2(rounds);
 #endif
     (void)isa, (void)rounds;
@@ -113,7 +138,7 @@ double peak_f32(const char *isa, int64_t rounds) {
 
 void peak_read(const char *isa, const void *src, size_t bytes) {
 #if defined(__x86_64__)
-    if (strcmp(isa, "avx512vnni") == 0) {
+    if (has_512(isa)) {
         read_avx512(src, bytes);
         return;
     }

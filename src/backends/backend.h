@@ -165,7 +165,7 @@ typedef struct nr_backend_ops {
 /* First member of every backend's own struct. */
 struct nr_backend {
     const nr_backend_ops *ops;
-    const char *isa; /* kernel table in use: "scalar", "avx2", "avx512vnni", "neon"; static */
+    const char *isa; /* kernel table in use, by its name in cpu_select.c; static */
     int n_threads;
 };
 

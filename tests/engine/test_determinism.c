@@ -104,7 +104,7 @@ static bool has_kernels(const char *name) {
 }
 
 static void compare_all(nr_precision precision, nr_kv_type kv, float temperature) {
-    static const char *const kernels[] = {"scalar", "avx2", "avx512vnni", "neon"};
+    static const char *const kernels[] = {"scalar", "avx2", "avx512vnni", "amx", "neon"};
     static const int threads[] = {1, 2, 3, 7}, rows[] = {0, 1, 7, 64};
     answer first, other;
     setup base = {.kernels = "scalar", .n_threads = 1, .precision = precision, .kv = kv};

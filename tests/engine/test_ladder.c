@@ -325,7 +325,7 @@ static void test_file_refused(void **state) {
 
 static void test_kernels(void **state) {
     (void)state;
-    static const char *const names[] = {"scalar", "avx2", "avx512vnni", "neon"};
+    static const char *const names[] = {"scalar", "avx2", "avx512vnni", "amx", "neon"};
     nr_engine_options o = nr_engine_options_default();
     int n_run = 0;
     MUST(nr_kernel_test(NULL, err));

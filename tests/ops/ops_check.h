@@ -102,7 +102,7 @@ static void ops_lend_scratch(ops_backend *b) {
 }
 
 static OPS_UNUSED void ops_begin(void) {
-    static const char *const names[] = {"scalar", "avx2", "avx512vnni", "neon"};
+    static const char *const names[] = {"scalar", "avx2", "avx512vnni", "amx", "neon"};
     static const int threads[] = {1, 2, 3, 7};
     nr_error err = {0};
     if (nr_backend_ref_open(&ops_ref.be, &err) != NR_STATUS_OK) exit(2);

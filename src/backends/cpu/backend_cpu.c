@@ -6,6 +6,7 @@
  *
  * Scratch, lent by set_scratch and reused by every op:
  *   linear     codes [m, stride] u8 | scales [m] f32 | outlier activations [m, 32] f32
+ *              | columns of the spikes [m, 4] i32 | their activations [m, 4] f32
  *   attention  one region a thread: scaled queries and scores of a tile of rows
  */
 #include "cpu_kernels.h"
@@ -18,7 +19,10 @@
 #include <string.h>
 
 #define SERIAL_WORK 32768   /* multiply-adds or element steps below which threads cost more */
-#define CHUNKS_PER_THREAD 8 /* work items a thread: evens out cores that run unevenly */
+/* Work items a thread: they even out cores that run unevenly. More where nothing is shared between
+ * items: the wait for the last one grows with its size. */
+#define CHUNKS_PER_THREAD 8
+#define CHUNKS_STREAMED 32
 
 typedef struct cpu_backend {
     nr_backend base;
@@ -32,18 +36,23 @@ static cpu_backend *self(nr_backend *be) {
     return (cpu_backend *)be;
 }
 
-/* Items that one chunk takes: CHUNKS_PER_THREAD chunks a thread, none smaller than SERIAL_WORK. */
-static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per_item) {
-    int64_t chunks = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
+/* Items that one chunk takes: so many chunks a thread, none smaller than SERIAL_WORK. */
+static int64_t grain_for(const cpu_backend *be, int64_t n_items, int64_t work_per_item,
+                         int64_t chunks_per_thread) {
+    int64_t chunks = nr_pool_size(be->pool) * chunks_per_thread;
     int64_t even = (n_items + chunks - 1) / chunks;
     int64_t least = (SERIAL_WORK + work_per_item - 1) / NR_MAX(work_per_item, 1);
     return NR_MAX(NR_MAX(even, least), 1);
 }
 
+static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per_item) {
+    return grain_for(be, n_items, work_per_item, CHUNKS_PER_THREAD);
+}
+
 /* ---- linear ---- */
 
 typedef struct linear_scratch {
-    size_t xq, scale, outliers, spikes, end; /* byte offsets */
+    size_t xq, scale, outliers, spikes, spike_values, end; /* byte offsets */
 } linear_scratch;
 
 static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
@@ -51,7 +60,8 @@ static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
     s.scale = nr_round_up((size_t)(m * nr_cpu_xq_stride(n_in)), NR_ALIGN_BYTES);
     s.outliers = nr_round_up(s.scale + (size_t)m * sizeof(float), NR_ALIGN_BYTES);
     s.spikes = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
-    s.end = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
+    s.spike_values = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
+    s.end = s.spike_values + (size_t)m * NR_QUANT_SPIKES * sizeof(float);
     return s;
 }
 
@@ -102,19 +112,22 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
         s.job.scale = (float *)(void *)(be->scratch + at.scale);
         s.job.outliers = (float *)(void *)(be->scratch + at.outliers);
         s.job.spikes = (int32_t *)(void *)(be->scratch + at.spikes);
+        s.job.spike_values = (float *)(void *)(be->scratch + at.spike_values);
         nr_pool_run(be->pool, a->m, grain_of(be, a->m, w->n_in), run_quantize, &s);
     }
     int64_t items_wanted = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
     s.n_panels = nr_panel_count(w->n_out);
-    s.block = a->m <= be->kernels->stream_rows ? 1 : be->kernels->panel_tile;
+    bool stream = a->m <= be->kernels->stream_rows;
+    s.block = stream ? 1 : be->kernels->panel_tile;
     int64_t n_blocks = (s.n_panels + s.block - 1) / s.block, tile = be->kernels->row_tile;
     int64_t chunks = NR_MIN((items_wanted + n_blocks - 1) / n_blocks, (a->m + tile - 1) / tile);
     if (nr_pool_size(be->pool) == 1) chunks = 1;
     s.rows = ((a->m + chunks - 1) / chunks + tile - 1) / tile * tile;
     s.n_chunks = (a->m + s.rows - 1) / s.rows;
     int64_t work = s.rows * s.block * NR_PANEL_ROWS * w->n_in;
-    nr_pool_run(be->pool, n_blocks * s.n_chunks, grain_of(be, n_blocks * s.n_chunks, work),
-                run_linear, &s);
+    int64_t grain = grain_for(be, n_blocks * s.n_chunks, work,
+                              stream ? CHUNKS_STREAMED : CHUNKS_PER_THREAD);
+    nr_pool_run(be->pool, n_blocks * s.n_chunks, grain, run_linear, &s);
 }
 
 /* ---- ops on rows: one context, one callback an op ---- */

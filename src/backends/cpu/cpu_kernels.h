@@ -30,12 +30,26 @@ typedef struct nr_linear_job {
     float *scale; /* [m] */
     float *outliers; /* [m, NR_LINEAR_OUTLIERS_MAX] activations of the outlier columns */
     int32_t *spikes; /* [m, NR_QUANT_SPIKES] columns of the spikes, ascending, -1 last */
+    float *spike_values; /* [m, NR_QUANT_SPIKES] activations there */
 } nr_linear_job;
 
 /* Whole lines, plus one so that rows of 2^n bytes do not share a cache set. */
 static inline int64_t nr_cpu_xq_stride(int64_t n_in) {
     return (n_in + 63) / 64 * 64 + 64;
 }
+
+/* One tile of an i8 linear, as a kernel's dot_tile and dot_stream take it. */
+typedef struct nr_dot {
+    int32_t *acc;           /* [rows][panels * 16] sums of code products */
+    const uint8_t *xq;      /* [rows, ldq] */
+    const int8_t *w;        /* the panels, panel_bytes apart, of n_k4 lines of 64 bytes */
+    const int32_t *row_sum; /* [panels * 16] */
+    int64_t ldq, panel_bytes, n_k4;
+    const int8_t *ahead; /* weights soon needed: ahead_bytes from here, or NULL */
+    int64_t ahead_bytes;
+    int rows, panels;
+    int shape; /* dot_tile's own, from one tile to the next; 0 at first */
+} nr_dot;
 
 typedef struct nr_cpu_kernels {
     const char *name;
@@ -81,6 +95,7 @@ extern const nr_cpu_kernels nr_cpu_kernels_scalar;
 #if defined(__x86_64__)
 extern const nr_cpu_kernels nr_cpu_kernels_avx2;
 extern const nr_cpu_kernels nr_cpu_kernels_avx512vnni;
+extern const nr_cpu_kernels nr_cpu_kernels_amx;
 #elif defined(__aarch64__)
 extern const nr_cpu_kernels nr_cpu_kernels_neon;
 #endif

@@ -2,6 +2,7 @@
  * cpu_select.c - see cpu_kernels.h. The only file that names instruction sets. The x86 checks
  * include the operating system's part (saved vector state), which __builtin_cpu_supports reads
  * with xgetbv. */
+#define _GNU_SOURCE /* syscall */
 #include "cpu_kernels.h"
 
 #include <stdio.h>
@@ -9,6 +10,14 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define ARCH_REQ_XCOMP_PERM 0x1023 /* asm/prctl.h, since Linux 5.16 */
+#define XCOMP_TILE_DATA 18         /* of the saved state */
+#ifndef bit_AMX_TILE
+#define bit_AMX_TILE (1u << 24) /* cpuid 7, edx */
+#define bit_AMX_INT8 (1u << 25)
+#endif
 #endif
 #if defined(__aarch64__)
 #include <sys/auxv.h>
@@ -34,6 +43,14 @@ static bool has_avx512vnni(void) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vnni");
 }
+/* Tiles are 8 KiB of state for each thread that uses them: Linux gives them to a process that asks,
+ * for all its threads, and says no where it cannot save them. Asking again is harmless. */
+static bool has_amx(void) {
+    const unsigned needed = bit_AMX_TILE | bit_AMX_INT8;
+    unsigned a, b, c, d;
+    return has_avx512vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & needed) == needed &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XCOMP_TILE_DATA) == 0;
+}
 #elif defined(__aarch64__)
 static bool has_neon(void) {
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
@@ -46,6 +63,7 @@ static const struct {
     bool (*usable)(void);
 } tables[] = {
 #if defined(__x86_64__)
+    {&nr_cpu_kernels_amx, has_amx},
     {&nr_cpu_kernels_avx512vnni, has_avx512vnni},
     {&nr_cpu_kernels_avx2, has_avx2},
 #elif defined(__aarch64__)
@@ -54,7 +72,7 @@ static const struct {
     {&nr_cpu_kernels_scalar, always},
 };
 
-static const char *const known_names[] = {"scalar", "avx2", "avx512vnni", "neon"};
+static const char *const known_names[] = {"scalar", "avx2", "avx512vnni", "amx", "neon"};
 
 static void list_usable(char *dst, size_t cap) {
     size_t used = 0;

@@ -16,6 +16,7 @@
 #define V_TABLE nr_cpu_kernels_neon
 #define V_NAME "neon"
 #define V_CODE_OFFSET 0
+#define V_BLOCK_BYTES (1 << 20)
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4
@@ -157,15 +158,12 @@ V_INLINE void dot_rows(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, co
     }
 }
 
-static void dot_tile(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
-                     const int8_t *w, int64_t panel_bytes, int panels, int64_t n_k4,
-                     const int32_t *row_sum) {
-    (void)panel_bytes, (void)panels, (void)row_sum; /* one panel a tile, no offset */
-    switch (rows) {
-    case 4: dot_rows(acc, xq, ldq, w, n_k4, 4); return;
-    case 3: dot_rows(acc, xq, ldq, w, n_k4, 3); return;
-    case 2: dot_rows(acc, xq, ldq, w, n_k4, 2); return;
-    default: dot_rows(acc, xq, ldq, w, n_k4, 1); return;
+static void dot_tile(nr_dot *d) { /* one panel a tile, no offset */
+    switch (d->rows) {
+    case 4: dot_rows(d->acc, d->xq, d->ldq, d->w, d->n_k4, 4); return;
+    case 3: dot_rows(d->acc, d->xq, d->ldq, d->w, d->n_k4, 3); return;
+    case 2: dot_rows(d->acc, d->xq, d->ldq, d->w, d->n_k4, 2); return;
+    default: dot_rows(d->acc, d->xq, d->ldq, d->w, d->n_k4, 1); return;
     }
 }
 
@@ -174,5 +172,7 @@ V_INLINE int stream_panels(int64_t rows) {
     (void)rows;
     return V_STREAM_PANELS;
 }
+
+#define dot_done() ((void)0)
 
 #include "cpu_template.inc"

@@ -22,6 +22,7 @@
 #define V_TABLE nr_cpu_kernels_scalar
 #define V_NAME "scalar"
 #define V_CODE_OFFSET 0
+#define V_BLOCK_BYTES (1 << 20)
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4
@@ -93,17 +94,15 @@ V_INLINE void v_store_codes(uint8_t *p, vf a) {
     EACH p[i] = (uint8_t)(bits[i] - 0x4b400000);
 }
 
-static void dot_tile(int32_t *restrict acc, const uint8_t *xq, int64_t ldq, int rows,
-                     const int8_t *w, int64_t panel_bytes, int panels, int64_t n_k4,
-                     const int32_t *row_sum) {
-    (void)panel_bytes, (void)panels, (void)row_sum;
-    for (int r = 0; r < rows; r++) {
+static void dot_tile(nr_dot *d) {
+    for (int r = 0; r < d->rows; r++) {
         int32_t sum[16] = {0};
-        const int8_t *x = (const int8_t *)xq + r * ldq;
-        for (int64_t k = 0; k < n_k4; k++)
+        const int8_t *x = (const int8_t *)d->xq + r * d->ldq;
+        for (int64_t k = 0; k < d->n_k4; k++)
             for (int i = 0; i < 16; i++)
-                for (int j = 0; j < 4; j++) sum[i] += (int32_t)x[4 * k + j] * w[64 * k + 4 * i + j];
-        memcpy(acc + 16 * r, sum, sizeof sum);
+                for (int j = 0; j < 4; j++)
+                    sum[i] += (int32_t)x[4 * k + j] * d->w[64 * k + 4 * i + j];
+        memcpy(d->acc + 16 * r, sum, sizeof sum);
     }
 }
 
@@ -112,5 +111,7 @@ V_INLINE int stream_panels(int64_t rows) {
     (void)rows;
     return V_STREAM_PANELS;
 }
+
+#define dot_done() ((void)0)
 
 #include "cpu_template.inc"
