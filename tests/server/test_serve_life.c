@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_serve_life.c - the service from start to end: its configuration, what it refuses to start
- * with, which model answers, SIGTERM while it loads and while it answers. With a small checkpoint of
- * random weights.
+ * with, which model answers, SIGTERM while it loads and while it answers. With a small checkpoint
+ * of random weights.
  */
 #include "serve_client.h"
 
