@@ -16,7 +16,7 @@ src/image
 src/tensor
 src/backends         src/tensor
 src/backends/cpu     src/backends/backend.h src/backends/host_memory.h src/backends/vec_math.inc src/tensor
-src/backends/cuda    src/backends/backend.h src/tensor
+src/backends/cuda    src/backends/backend.h src/backends/vec_math.inc src/tensor
 src/runtime          src/tensor src/backends/backend.h
 src/text             src/formats
 src/models           src/tensor src/formats src/runtime src/backends/backend.h src/image/preprocess.h
@@ -61,6 +61,7 @@ unicase.h     src/text/
 unictype.h    src/text/
 immintrin.h   src/backends/cpu/ bench/kernels/
 arm_neon.h    src/backends/cpu/ bench/kernels/
+cuda          src/backends/cuda/
 '
 folders=()
 for f in src include cli server bench; do [ -d "$f" ] && folders+=("$f"); done

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ * kv_store.cu - rows of keys and values into the caches of their sequences: a warp a head of a row,
+ * keys and values one after the other. */
+#include "cuda_math.cuh"
+
+#include <cuda_fp16.h>
+
+#define WARPS 4
+
+template <typename T> static __device__ T stored(float x);
+template <> __device__ float stored<float>(float x) { return x; }
+template <> __device__ __half stored<__half>(float x) {
+    return __float2half_rn(v_min(v_max(x, -65504.0f), 65504.0f));
+}
+
+template <typename T>
+static __device__ void put_row(void *cache, int64_t at, const float *x, int32_t dim) {
+    T *dst = (T *)cache + at * dim;
+    for (int32_t i = threadIdx.x; i < dim; i += 32) dst[i] = stored<T>(x[i]);
+}
+
+static __device__ void put_codes(void *cache, float *scales, int64_t at, const float *x,
+                                 int32_t dim) {
+    int8_t *dst = (int8_t *)cache + at * dim;
+    float amax = 0.0f, scale, inverse;
+    for (int32_t i = threadIdx.x; i < dim; i += 32) amax = v_max(fabsf(x[i]), amax);
+    for (int step = 16; step > 0; step /= 2)
+        amax = v_max(__shfl_xor_sync(0xffffffffu, amax, step), amax);
+    scale_of(amax, &scale, &inverse);
+    for (int32_t i = threadIdx.x; i < dim; i += 32) dst[i] = code_of(x[i], inverse);
+    if (threadIdx.x == 0) scales[at] = scale;
+}
+
+static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store_args a) {
+    int32_t item = blockIdx.x * WARPS + threadIdx.y;
+    if (item >= a.m * a.n_kv_heads) return;
+    const nr_cuda_span s = a.spans[blockIdx.y];
+    int32_t head = item % a.n_kv_heads, i = item / a.n_kv_heads, dim = a.head_dim;
+    int64_t row = s.row0 + i, at = (int64_t)head * a.cap + s.pos0 + i;
+    const float *k = a.k + row * a.ldk + (int64_t)head * dim;
+    const float *v = a.v + row * a.ldv + (int64_t)head * dim;
+    if (a.dtype == NR_DTYPE_I8) {
+        put_codes(s.k, s.k_scale, at, k, dim);
+        put_codes(s.v, s.v_scale, at, v, dim);
+    } else if (a.dtype == NR_DTYPE_F16) {
+        put_row<__half>(s.k, at, k, dim);
+        put_row<__half>(s.v, at, v, dim);
+    } else {
+        put_row<float>(s.k, at, k, dim);
+        put_row<float>(s.v, at, v, dim);
+    }
+}
+
+cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *a, cudaStream_t stream) {
+    dim3 grid((unsigned)((a->m * a->n_kv_heads + WARPS - 1) / WARPS), (unsigned)a->n_spans);
+    k_kv_store<<<grid, dim3(32, WARPS), 0, stream>>>(*a);
+    return cudaGetLastError();
+}
