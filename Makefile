@@ -85,7 +85,7 @@ CUDA_CODE := $(foreach c,$(CUDA_CARDS),-gencode arch=compute_$(c),code=sm_$(c)) 
 CUDA_SRC := $(sort $(wildcard src/backends/cuda/*.cu))
 CUDA_OBJ := $(CUDA_SRC:%.cu=build/cuda/%.o)
 NVCCFLAGS_ALL = -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_CODE) $(INCLUDES) $(NVCCFLAGS) \
-                -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti \
+                -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
                 -Xcompiler -Wall,-Wextra$(if $(CI),$(comma)-Werror)
 comma := ,
 endif

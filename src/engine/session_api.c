@@ -134,7 +134,7 @@ static nr_status see(nr_session *s, const nr_preprocess_settings *settings, cons
     double ready_ms = nr_clock_ms();
     nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, tap);
     s->stats.vision_ms = nr_clock_ms() - ready_ms;
-    return NR_STATUS_OK;
+    return nr_backend_check(s->engine->be, err);
 }
 
 nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_fit fit,
@@ -232,6 +232,7 @@ nr_status nr_session_ask(nr_session *s, const char *question, const nr_generatio
     NR_TRY(nr_sequence_prefill(&s->sequence, s->prompt_ids, n_ids, 1, &n_reused, NULL, err));
     nr_answer_begin(&s->answer, &s->kit, &s->sequence, &settings);
     nr_answer_choose(&s->answer);
+    NR_TRY(nr_backend_check(s->engine->be, err));
     s->asked = true;
     s->stats.prompt_tokens = n_ids;
     s->stats.cached_tokens = n_reused;
@@ -251,6 +252,7 @@ nr_status nr_session_step(nr_session *s, nr_step *out, nr_error *err) {
     if (nr_sequence_left(&s->sequence) > 0) {
         nr_sequences_read(&(nr_share){&s->sequence, 1}, 1, NULL);
         nr_answer_choose(a);
+        NR_TRY(nr_backend_check(s->engine->be, err));
     }
     nr_text_buf text = {.bytes = s->piece, .cap = NR_ANSWER_PIECE_MAX};
     nr_step step = {.text = s->piece};

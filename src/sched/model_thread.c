@@ -320,6 +320,18 @@ static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double r
     pthread_mutex_unlock(&s->lock);
 }
 
+/* The device failed: nobody's rows are worth anything. */
+static bool device_failed(nr_scheduler *s) {
+    nr_status status = nr_backend_check(s->config.kit.be, NULL);
+    if (status == NR_STATUS_OK) return false;
+    pthread_mutex_lock(&s->lock);
+    for (int32_t i = 0; i < s->config.n_slots; i++)
+        if (s->slots[i].job) end_slot(s, &s->slots[i], status);
+    pthread_mutex_unlock(&s->lock);
+    notify(s);
+    return true;
+}
+
 void *nr_scheduler_thread(void *scheduler) {
     nr_scheduler *s = scheduler;
     batch b;
@@ -332,6 +344,7 @@ void *nr_scheduler_thread(void *scheduler) {
         nr_sequences_read(b.shares, b.n, NULL);
         for (int i = 0; i < b.n; i++)
             if (nr_sequence_left(&b.slots[i]->sequence) == 0) nr_answer_choose(&b.slots[i]->answer);
+        if (device_failed(s)) continue;
         count_turn(s, &b, looked_ms - start_ms, nr_clock_ms() - looked_ms, looked);
         for (int i = 0; i < b.n; i++)
             if (nr_sequence_left(&b.slots[i]->sequence) == 0) give(s, b.slots[i]);
