@@ -160,6 +160,11 @@ $(OUT)/tests/ops/%: $(OUT)/tests/ops/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
 
+$(OUT)/tests/gpu/test_cuda_ops.o: PKG_CFLAGS += -Itests/ops
+$(OUT)/tests/gpu/test_cuda_ops: $(OUT)/tests/gpu/test_cuda_ops.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
+
 $(OUT)/tests/fuzz/fuzz_http: $(OUT)/server/http_parse.o
 $(OUT)/tests/fuzz/fuzz_form: $(OUT)/server/form.o $(OUT)/server/base64.o
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \

@@ -12,6 +12,7 @@
 nr_status nr_device_parse(const char *text, nr_device *out, nr_error *err) {
     char *end;
     nr_device device = {.kind = NR_DEVICE_CPU};
+    if (!text) text = getenv("NR_DEVICE");
     if (text && strcmp(text, "auto") == 0) {
         device.kind = NR_DEVICE_AUTO;
     } else if (text && strcmp(text, "cpu") != 0) {
