@@ -112,7 +112,7 @@ RUNNER := build/release/run_tests
 say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)' && )
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 
-.PHONY: all lib tests fuzzers fuzz-replay list run test test-build test-full test-neon \
+.PHONY: all lib tests fuzzers fuzz-replay list run test test-build test-full test-neon test-gpu \
         asan ubsan tsan fuzz check bench install clean
 all: $(LIB) $(COMMAND) $(TOOLS)  ## library, command and tools in build/release (the default)
 lib: $(LIB)                      ## the library alone
@@ -226,6 +226,11 @@ test-neon:                       ## the NEON kernels' tests under qemu-user
 	@$(MAKE) BUILD=release build/release/run_tests
 	@$(if $(NEON_TESTS),$(MAKE) BUILD=neon tests)
 	@$(RUNNER) --jobs $(JOBS) $(RUN_NEON)
+
+test-gpu:                        ## ops, models and LLaVA-1.5-7B's shapes on this machine's card
+	@tools/install_deps.sh build test
+	@$(MAKE) BUILD=release tests
+	@tools/gpu/run.sh build/release
 
 asan ubsan tsan:                 ## the tests under one sanitizer
 	@$(MAKE) BUILD=release build/release/run_tests
