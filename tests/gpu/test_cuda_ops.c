@@ -457,40 +457,103 @@ static void test_rows_apart(void) {
     guarded_free(&q);
 }
 
-/* A step of ops is the same run at once, as launches, and as a graph with other positions. */
+/* A layer in small: everything that neighbours in a step are fused from. */
+typedef struct layer {
+    pair qkv, out, gate_up, down;
+    nr_kv kv;
+    float *cos_sin, *gamma, *beta, *x, *h, *qkv_rows, *attn, *gate_rows, *ffn;
+} layer;
+
+enum { L_DIM = 32, L_HEADS = 4, L_KV = 2, L_D = L_HEADS * L_DIM, L_QKV = (L_HEADS + 2 * L_KV) * L_DIM,
+       L_FFN = 96, L_CAP = 48 };
+
+static void project(const pair *p, float *y, const float *x, int64_t m, const float *residual) {
+    cuda->ops->linear(cuda, &(nr_linear_args){.y = y, .x = x, .ldy = p->device.n_out,
+                                              .ldx = p->device.n_in, .m = m, .linear = &p->device,
+                                              .residual = residual});
+}
+
+static void run_layer(layer *l, const int32_t *ids, const int32_t *positions, int32_t m, bool rms) {
+    float *k = l->qkv_rows + L_D, *v = k + L_KV * L_DIM;
+    cuda->ops->embed(cuda, l->x, L_D, ids, m, &l->out.device);
+    if (rms) cuda->ops->rms_norm(cuda, l->h, l->x, m, L_D, l->gamma, 1e-5f);
+    else cuda->ops->layer_norm(cuda, l->h, l->x, m, L_D, l->gamma, l->beta, 1e-5f);
+    project(&l->qkv, l->qkv_rows, l->h, m, NULL);
+    cuda->ops->rope(cuda, l->qkv_rows, L_QKV, positions, m, L_HEADS, L_DIM, l->cos_sin);
+    cuda->ops->rope(cuda, k, L_QKV, positions, m, L_KV, L_DIM, l->cos_sin);
+    cuda->ops->kv_store(cuda, &l->kv, positions[0], k, L_QKV, v, L_QKV, m);
+    cuda->ops->attention(cuda, &(nr_attention_args){.y = l->attn, .q = l->qkv_rows, .ldy = L_D,
+                                                    .ldq = L_QKV, .m = m, .n_heads = L_HEADS,
+                                                    .kv = &l->kv, .n_keys = positions[0] + m,
+                                                    .pos0 = positions[0], .causal = true,
+                                                    .scale = 0.2f});
+    project(&l->out, l->x, l->attn, m, l->x);
+    cuda->ops->rms_norm(cuda, l->h, l->x, m, L_D, l->gamma, 1e-5f);
+    project(&l->gate_up, l->gate_rows, l->h, m, NULL);
+    cuda->ops->gated(cuda, l->ffn, l->gate_rows, m, L_FFN, NR_ACTIVATION_SILU);
+    project(&l->down, l->x, l->ffn, m, l->x);
+}
+
+static float *put_random(int64_t n, uint64_t seed) {
+    guarded g = random_floats(n, 1.0f, seed);
+    float *at = put_guarded(&g);
+    guarded_free(&g);
+    return at;
+}
+
+static layer layer_make(nr_dtype kv) {
+    enum { M = 4 };
+    layer l = {.qkv = pair_make(NR_DTYPE_I8, L_QKV, L_D, true, 2, false),
+               .out = pair_make(NR_DTYPE_I8, L_D, L_D, false, 0, false),
+               .gate_up = pair_make(NR_DTYPE_I8, 2 * L_FFN, L_D, false, 32, false),
+               .down = pair_make(NR_DTYPE_I8, L_D, L_FFN, true, 0, false)};
+    l.kv = kv_on(&device, kv, L_KV, L_DIM, L_CAP);
+    l.cos_sin = put_random(L_CAP * L_DIM, 120);
+    l.gamma = put_random(L_D, 121);
+    l.beta = put_random(L_D, 122);
+    l.x = put(NULL, M * L_D * 4);
+    l.h = put(NULL, M * L_D * 4);
+    l.qkv_rows = put(NULL, M * L_QKV * 4);
+    l.attn = put(NULL, M * L_D * 4);
+    l.gate_rows = put(NULL, M * 2 * L_FFN * 4);
+    l.ffn = put(NULL, M * L_FFN * 4);
+    return l;
+}
+
+/* A step of ops is the same run one by one, as fused launches, and as a graph with other ids and
+ * positions. */
 static void test_steps(void) {
-    enum { N = 64, HEADS = 2, DIM = 32, CAP = 48 };
-    device.used = 0;
-    pair p = pair_make(NR_DTYPE_I8, N, N, true, 2, false);
-    nr_kv kv = kv_on(&device, NR_DTYPE_F16, HEADS, DIM, CAP);
-    guarded cs = random_floats(CAP * DIM, 1.0f, 120);
-    float *dcs = put_guarded(&cs), *x = put(NULL, N * 4), *y = put(NULL, N * 4);
-    guarded want[8] = {{0}};
-    for (int run = 0; run < 3; run++) /* 0: single calls; 1, 2: steps, captured on the way */
-        for (int32_t pos = 0; pos < 8; pos++) {
-            int32_t id = (pos * 7) % N;
-            if (run) nr_backend_begin(cuda);
-            cuda->ops->embed(cuda, x, N, &id, 1, &p.device);
-            cuda->ops->rope(cuda, x, N, &pos, 1, HEADS, DIM, dcs);
-            cuda->ops->kv_store(cuda, &kv, pos, x, N, x, N, 1);
-            cuda->ops->attention(cuda, &(nr_attention_args){.y = y, .q = x, .ldy = N, .ldq = N,
-                                                            .m = 1, .n_heads = HEADS, .kv = &kv,
-                                                            .n_keys = pos + 1, .pos0 = pos,
-                                                            .causal = true, .scale = 0.2f});
-            cuda->ops->linear(cuda, &(nr_linear_args){.y = x, .x = y, .ldy = N, .ldx = N, .m = 1,
-                                                      .linear = &p.device, .residual = x});
-            if (run) nr_backend_end(cuda);
-            guarded got = get(x, N * 4);
-            if (run == 0) {
-                want[pos] = got;
-                continue;
+    enum { N = 8 };
+    static const nr_dtype types[] = {NR_DTYPE_F32, NR_DTYPE_F16, NR_DTYPE_I8};
+    for (int turn = 0; turn < 6; turn++) {
+        device.used = 0;
+        layer l = layer_make(types[turn % 3]);
+        guarded want[N] = {{0}};
+        int32_t m = 1 + turn / 3 * 3;
+        for (int run = 0; run < 3; run++) /* 0: one by one; 1, 2: steps, captured on the way */
+            for (int32_t i = 0; i < N; i++) {
+                int32_t ids[4], positions[4];
+                for (int32_t r = 0; r < m; r++) {
+                    ids[r] = ((i + r) * 7) % L_D;
+                    positions[r] = i * m + r;
+                }
+                if (run) nr_backend_begin(cuda);
+                run_layer(&l, ids, positions, m, turn & 1);
+                if (run) nr_backend_end(cuda);
+                guarded got = get(l.x, (size_t)m * L_D * 4);
+                if (run == 0) {
+                    want[i] = got;
+                    continue;
+                }
+                CHECK_SAME(got, want[i], "cuda", "step %d of run %d, turn %d", i, run, turn);
+                guarded_free(&got);
             }
-            CHECK_SAME(got, want[pos], "cuda", "step %d of run %d", pos, run);
-            guarded_free(&got);
-        }
-    for (int i = 0; i < 8; i++) guarded_free(&want[i]);
-    guarded_free(&cs);
-    pair_free(&p);
+        for (int i = 0; i < N; i++) guarded_free(&want[i]);
+        pair_free(&l.qkv);
+        pair_free(&l.out);
+        pair_free(&l.gate_up);
+        pair_free(&l.down);
+    }
 }
 
 static bool open_all(void) {

@@ -21,8 +21,8 @@ _Static_assert(NR_BATCH_MAX * sizeof(int32_t) <= NR_CUDA_ALIGN, "room for result
 
 /* ---- linear ---- */
 
-static void fill_quantize(nr_cuda_quantize_args *q, const float *x, int64_t ldx, int64_t m,
-                          const nr_linear *w) {
+static void fill_quantize(const nr_cuda_backend *be, nr_cuda_quantize_args *q, const float *x,
+                          int64_t ldx, int64_t m, const nr_linear *w) {
     q->x = x;
     q->ldx = ldx;
     q->m = (int32_t)m;
@@ -30,6 +30,7 @@ static void fill_quantize(nr_cuda_quantize_args *q, const float *x, int64_t ldx,
     q->k_pad = nr_cuda_k_pad(w->n_in);
     q->n_outliers = w->n_outliers;
     q->outlier_columns = w->outlier_columns;
+    q->overlap = be->sm >= 90;
 }
 
 static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
@@ -37,7 +38,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     nr_cuda_op *op = nr_cuda_record(be, NR_CUDA_LINEAR_I8);
     nr_cuda_quantize_args *q = &op->quantize;
     nr_cuda_linear_i8_args *l = &op->u.i8;
-    fill_quantize(q, a->x, a->ldx, a->m, w);
+    fill_quantize(be, q, a->x, a->ldx, a->m, w);
     size_t used = nr_cuda_place_codes(q, be->scratch.region);
     NR_ASSERT(used <= be->scratch.region_bytes);
     l->y = a->y;
@@ -100,7 +101,7 @@ static void cuda_quantize_residual(nr_backend *base, float *r, const float *x, i
     if (m <= 0) return;
     nr_cuda_op *op = nr_cuda_record(be, NR_CUDA_RESIDUAL);
     op->y = r;
-    fill_quantize(&op->quantize, x, ldx, m, linear);
+    fill_quantize(be, &op->quantize, x, ldx, m, linear);
     size_t used = nr_cuda_place_codes(&op->quantize, be->scratch.region);
     NR_ASSERT(used <= be->scratch.region_bytes);
     (void)used;
@@ -277,6 +278,7 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     s->head_dim = kv->head_dim;
     s->cap = kv->cap;
     s->dtype = kv->dtype;
+    s->overlap = be->sm >= 90;
     nr_cuda_submit(be);
 }
 

@@ -175,6 +175,9 @@ const int32_t *nr_cuda_push_ints(nr_cuda_backend *be, const int32_t *host, int64
 void nr_cuda_drop_graphs(nr_cuda_backend *be);
 nr_cuda_graph_key nr_cuda_hash(const void *bytes, size_t n);
 
+/* ---- cuda_fuse.c: before a list is run */
+void nr_cuda_fuse(nr_cuda_backend *be);
+
 /* ---- cuda_run.c */
 cudaError_t nr_cuda_run(nr_cuda_backend *be, const nr_cuda_op *op);
 

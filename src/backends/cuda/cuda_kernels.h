@@ -36,6 +36,14 @@ static inline int32_t nr_cuda_n_out_pad(int32_t n_out) {
     return (n_out + 15) / 16 * 16;
 }
 
+/* What may be computed on the way to the codes: the op whose result x is. */
+typedef enum nr_cuda_before {
+    NR_CUDA_BEFORE_NONE,
+    NR_CUDA_BEFORE_RMS_NORM,
+    NR_CUDA_BEFORE_LAYER_NORM,
+    NR_CUDA_BEFORE_GATED
+} nr_cuda_before;
+
 /* Codes, scale and spikes of m rows, as ops_ref.c's quantize_token. */
 typedef struct nr_cuda_quantize_args {
     const float *x; /* [m, n_in] */
@@ -46,6 +54,12 @@ typedef struct nr_cuda_quantize_args {
     float *sx;          /* [m] */
     int32_t *spike_col; /* [m, 4] ascending, -1 behind the last */
     float *spike_val;   /* [m, 4] */
+    /* x is computed first, and written: rows without gaps. from: [m, n_in]; GATED: [m, 2 n_in] */
+    nr_cuda_before before;
+    nr_activation activation; /* GATED */
+    const float *from, *gamma, *beta;
+    float eps;
+    bool overlap; /* launched while the kernel before ends (sm_90) */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
@@ -123,7 +137,7 @@ size_t nr_cuda_attention_workspace(int64_t rows_max, int64_t keys_max, int n_mul
 cudaError_t nr_cuda_attention_plain(const nr_cuda_attention_args *args, cudaStream_t stream);
 size_t nr_cuda_attention_plain_workspace(int64_t keys_max, int n_multiprocessors);
 
-/* Store rows of keys and values. */
+/* Store rows of keys and values; k is written where it is rotated. */
 typedef struct nr_cuda_kv_store_args {
     const float *k, *v; /* [rows, n_kv_heads * head_dim] */
     int64_t ldk, ldv;
@@ -131,6 +145,12 @@ typedef struct nr_cuda_kv_store_args {
     int32_t n_spans, m;
     int32_t n_kv_heads, head_dim, cap;
     nr_dtype dtype;
+    /* Rotated first, in place, where cos_sin is given: n_heads of q and the keys, ldk apart. */
+    float *q;
+    const int32_t *positions; /* device [n_spans * m] */
+    const float *cos_sin;
+    int32_t n_heads;
+    bool overlap;
 } nr_cuda_kv_store_args;
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *args, cudaStream_t stream);
 
