@@ -31,6 +31,7 @@ cli                  include server/server.h
 server               include
 bench                include
 bench/kernels        include src/base src/backends src/backends/cpu src/tensor
+bench/cuda           include src/base src/backends src/backends/cuda src/tensor
 include              include
 '
 # Exceptions that name one file: the registry is the only place that names models; an instruction
@@ -61,7 +62,7 @@ unicase.h     src/text/
 unictype.h    src/text/
 immintrin.h   src/backends/cpu/ bench/kernels/
 arm_neon.h    src/backends/cpu/ bench/kernels/
-cuda          src/backends/cuda/
+cuda          src/backends/cuda/ bench/cuda/
 '
 folders=()
 for f in src include cli server bench; do [ -d "$f" ] && folders+=("$f"); done

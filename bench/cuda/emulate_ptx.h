@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * emulate_ptx.h - what cuda_ptx.cuh has for a card, for emulate.h's fibers. Copies end at once. */
+#ifndef EMULATE_PTX_H
+#define EMULATE_PTX_H
+
+static inline void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2]) {
+    uint8_t all[32][64];
+    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    emulate_exchange(mine, sizeof mine, all);
+    int lane = emulate_thread() & 31, g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; i++) {
+        int row = g + (i >= 2 ? 8 : 0), col = 2 * t + (i & 1);
+        for (int k = 0; k < 32; k++) {
+            int word_a = (row >= 8) + (k >= 16 ? 2 : 0), word_b = 4 + (k >= 16);
+            int8_t x = (int8_t)all[(row & 7) * 4 + k % 16 / 4][word_a * 4 + k % 4];
+            int8_t y = (int8_t)all[col * 4 + k % 16 / 4][word_b * 4 + k % 4];
+            c[i] += (int32_t)x * y;
+        }
+    }
+}
+
+static inline void load_matrices(uint32_t r[4], const void *row) {
+    uint8_t all[32][64];
+    if ((uintptr_t)row % 16) abort();
+    emulate_exchange(row, 16, all);
+    int lane = emulate_thread() & 31;
+    for (int i = 0; i < 4; i++) memcpy(&r[i], &all[8 * i + lane / 4][lane % 4 * 4], 4);
+}
+
+void emulate_copy(void *to, const void *from, size_t bytes); /* from NULL: zeros */
+void emulate_copy_commit(void);
+void emulate_copy_wait(size_t n);
+static inline void copy_16(void *shared, const void *global, bool valid) {
+    if ((uintptr_t)shared % 16 || (valid && (uintptr_t)global % 16)) abort();
+    emulate_copy(shared, valid ? global : NULL, 16);
+}
+static inline void copy_commit(void) { emulate_copy_commit(); }
+template <int N> static inline void copy_wait(void) { emulate_copy_wait(N); }
+static inline uint4 load_once(const void *p) {
+    if ((uintptr_t)p % 16) abort();
+    return *(const uint4 *)p;
+}
+static inline void wait_for_launch_before(void) {}
+static inline void let_next_launch_begin(void) {}
+
+#endif
