@@ -81,9 +81,10 @@ CUDA_LIBS := -L$(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib /usr/l
              -lcudart_static -ldl -lrt
 CUDA_CARDS ?= 80 86 89 90a
 CUDA_CODE := $(foreach c,$(CUDA_CARDS),-gencode arch=compute_$(c),code=sm_$(c)) \
-             -gencode arch=compute_80,code=compute_80
+             $(if $(filter 80,$(CUDA_CARDS)),-gencode arch=compute_80,code=compute_80)
 CUDA_SRC := $(sort $(wildcard src/backends/cuda/*.cu))
-CUDA_OBJ := $(CUDA_SRC:%.cu=build/cuda/%.o)
+CUDA_OUT := build/cuda$(if $(filter-out 80 86 89 90a,$(CUDA_CARDS))$(filter-out 4,$(words $(CUDA_CARDS))),-$(subst $() ,-,$(strip $(CUDA_CARDS))))
+CUDA_OBJ := $(CUDA_SRC:%.cu=$(CUDA_OUT)/%.o)
 NVCCFLAGS_ALL = -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_CODE) $(INCLUDES) $(NVCCFLAGS) \
                 -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
                 -Xcompiler -Wall,-Wextra$(if $(CI),$(comma)-Werror)
@@ -128,7 +129,7 @@ $(OUT)/src/engine/self_test.o: src/engine/self_test_page.png
 # -isystem: the toolkit's headers are not held to our warnings.
 $(OUT)/src/backends/cuda/%.o: PKG_CFLAGS += -isystem $(CUDA_HOME)/include
 
-build/cuda/%.o: %.cu
+$(CUDA_OUT)/%.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)$(NVCC) $(NVCCFLAGS_ALL) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 
@@ -183,7 +184,7 @@ $(OUT)/run_tests: $(OUT)/tests/run_tests.o
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@
 
 .SECONDARY:
--include $(shell find $(OUT) build/cuda -name '*.d' 2>/dev/null)
+-include $(shell find $(OUT) $(CUDA_OUT) -name '*.d' 2>/dev/null)
 
 # ---- two commands ----------------------------------------------------------------------------
 run:                             ## install what is missing, build, read the sample pages

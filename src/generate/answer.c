@@ -2,6 +2,8 @@
  * answer.c - see answer.h. */
 #include "answer.h"
 
+#include "nr_limits.h"
+
 #include <math.h>
 
 void nr_answer_kit_carve(nr_answer_kit *kit, const nr_model *model, nr_arena *host) {
@@ -27,12 +29,36 @@ static void forbid_stops(const nr_answer_kit *kit, int32_t vocab) {
         if (kit->stop_ids[i] < vocab) kit->logits[kit->stop_ids[i]] = -INFINITY;
 }
 
+static bool is_greedy(const nr_answer *a) {
+    return a->settings.sampler.temperature <= 0 && !a->settings.ignore_stop;
+}
+
+void nr_answers_choose(nr_answer *const *answers, int n) {
+    const float *rows[NR_BATCH_MAX];
+    nr_answer *greedy[NR_BATCH_MAX];
+    int32_t ids[NR_BATCH_MAX];
+    int n_greedy = 0;
+    NR_ASSERT(n <= NR_BATCH_MAX);
+    for (int i = 0; i < n; i++) {
+        if (!is_greedy(answers[i]) || !answers[i]->kit->be->ops->argmax_each) {
+            nr_answer_choose(answers[i]);
+            continue;
+        }
+        rows[n_greedy] = answers[i]->sequence->logits;
+        greedy[n_greedy++] = answers[i];
+    }
+    if (n_greedy == 0) return;
+    const nr_answer_kit *kit = greedy[0]->kit;
+    kit->be->ops->argmax_each(kit->be, rows, n_greedy, kit->model->info.vocab, ids);
+    for (int i = 0; i < n_greedy; i++) greedy[i]->id = ids[i];
+}
+
 void nr_answer_choose(nr_answer *a) {
     const nr_answer_kit *kit = a->kit;
     const float *logits = a->sequence->logits;
     int32_t vocab = kit->model->info.vocab;
     NR_ASSERT(logits && a->id < 0 && !a->done);
-    if (a->settings.sampler.temperature <= 0 && !a->settings.ignore_stop) {
+    if (is_greedy(a)) {
         a->id = kit->be->ops->argmax(kit->be, logits, vocab);
         return;
     }

@@ -9,28 +9,22 @@
 /* y of the norm or gate `a` is the x of the linear `b`, row behind row. */
 static bool feeds(const nr_cuda_op *b, const float *y, int64_t m, int32_t d) {
     const nr_cuda_quantize_args *q = &b->quantize;
-    return b->kind == NR_CUDA_LINEAR_I8 && q->before == NR_CUDA_BEFORE_NONE && q->x == y &&
+    return b->kind == NR_CUDA_LINEAR_I8 && b->before == NR_CUDA_BEFORE_NONE && q->x == y &&
            q->m == m && q->n_in == d && q->ldx == d;
 }
 
 static bool fuse_norm(const nr_cuda_op *a, nr_cuda_op *b) {
-    const nr_cuda_norm_args *n = &a->u.norm;
-    nr_cuda_quantize_args *q = &b->quantize;
-    if (a->kind != NR_CUDA_NORM || !feeds(b, n->y, n->m, n->d)) return false;
-    q->before = n->layer ? NR_CUDA_BEFORE_LAYER_NORM : NR_CUDA_BEFORE_RMS_NORM;
-    q->from = n->x;
-    q->gamma = n->gamma;
-    q->beta = n->beta;
-    q->eps = n->eps;
+    if (a->kind != NR_CUDA_NORM || !feeds(b, a->norm.y, a->norm.m, a->norm.d)) return false;
+    b->before = NR_CUDA_BEFORE_NORM;
+    b->norm = a->norm;
     return true;
 }
 
 static bool fuse_gated(const nr_cuda_op *a, nr_cuda_op *b) {
-    nr_cuda_quantize_args *q = &b->quantize;
     if (a->kind != NR_CUDA_GATED || !feeds(b, a->y, a->n, a->cols)) return false;
-    q->before = NR_CUDA_BEFORE_GATED;
-    q->from = a->x;
-    q->activation = (nr_activation)a->act;
+    b->before = NR_CUDA_BEFORE_GATED;
+    b->x = a->x;
+    b->act = a->act;
     return true;
 }
 

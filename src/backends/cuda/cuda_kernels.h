@@ -36,14 +36,6 @@ static inline int32_t nr_cuda_n_out_pad(int32_t n_out) {
     return (n_out + 15) / 16 * 16;
 }
 
-/* What may be computed on the way to the codes: the op whose result x is. */
-typedef enum nr_cuda_before {
-    NR_CUDA_BEFORE_NONE,
-    NR_CUDA_BEFORE_RMS_NORM,
-    NR_CUDA_BEFORE_LAYER_NORM,
-    NR_CUDA_BEFORE_GATED
-} nr_cuda_before;
-
 /* Codes, scale and spikes of m rows, as ops_ref.c's quantize_token. */
 typedef struct nr_cuda_quantize_args {
     const float *x; /* [m, n_in] */
@@ -54,12 +46,6 @@ typedef struct nr_cuda_quantize_args {
     float *sx;          /* [m] */
     int32_t *spike_col; /* [m, 4] ascending, -1 behind the last */
     float *spike_val;   /* [m, 4] */
-    /* x is computed first, and written: rows without gaps. from: [m, n_in]; GATED: [m, 2 n_in] */
-    nr_cuda_before before;
-    nr_activation activation; /* GATED */
-    const float *from, *gamma, *beta;
-    float eps;
-    bool overlap; /* launched while the kernel before ends (sm_90) */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
@@ -195,8 +181,13 @@ cudaError_t nr_cuda_rope(const nr_cuda_rope_args *args, cudaStream_t stream);
 
 cudaError_t nr_cuda_patchify(float *y, const float *pixels, int32_t side_h, int32_t side_w,
                              int32_t patch, cudaStream_t stream);
-/* *index = lowest index of the largest of n values. */
-cudaError_t nr_cuda_argmax(int32_t *index, const float *x, int32_t n, cudaStream_t stream);
+/* index[i] = lowest index of the largest of the n values of row i. */
+typedef struct nr_cuda_argmax_args {
+    const float *rows[NR_CUDA_SPANS_MAX];
+    int32_t n_rows, n;
+    int32_t *index; /* device [n_rows] */
+} nr_cuda_argmax_args;
+cudaError_t nr_cuda_argmax(const nr_cuda_argmax_args *args, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,7 @@
  * keys and values one after the other. Queries and keys may be rotated on the way; heads of queries
  * then have a warp as well.
  */
-#include "cuda_overlap.cuh"
+#include "cuda_ptx.cuh"
 
 #include <cuda_fp16.h>
 
@@ -63,9 +63,9 @@ static __device__ void store_head(const nr_cuda_kv_store_args &a, const nr_cuda_
 static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store_args a) {
     int32_t n_q = a.cos_sin ? a.n_heads : 0, heads = n_q + a.n_kv_heads, dim = a.head_dim;
     int32_t item = blockIdx.x * WARPS + threadIdx.y;
-    overlap_release();
+    wait_for_launch_before();
+    let_next_launch_begin();
     if (item >= a.m * heads) return;
-    overlap_wait();
     const nr_cuda_span s = a.spans[blockIdx.y];
     int32_t head = item % heads - n_q, i = item / heads;
     int64_t row = s.row0 + i;
@@ -83,5 +83,14 @@ static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *a, cudaStream_t stream) {
     int32_t items = a->m * (a->n_kv_heads + (a->cos_sin ? a->n_heads : 0));
     dim3 grid((unsigned)((items + WARPS - 1) / WARPS), (unsigned)a->n_spans);
-    return overlap_launch(k_kv_store, *a, grid, dim3(32, WARPS), 0, a->overlap, stream);
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attribute = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(32, WARPS);
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = a->overlap;
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    return cudaLaunchKernelEx(&config, k_kv_store, *a);
 }

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * quantize.cu - rows of activations to codes: outlier columns left out, the 4 largest of the rest
- * taken out as spikes, the fifth largest as amax. A block a row, twice over it. The norm or the gate
- * that the rows come from may be computed on the way.
+ * taken out as spikes, the fifth largest as amax. A block a row, twice over it.
  *
  * The five largest: every thread keeps its own five in descending order; a warp then takes the
  * largest head of its 32 lists five times (ties to the lower column), and one warp does the same
  * over the lists of all warps.
  */
-#include "cuda_norm.cuh"
-#include "cuda_overlap.cuh"
+#include "cuda_math.cuh"
 
-#define THREADS_MAX 1024
-#define WARPS_MAX (THREADS_MAX / 32)
-#define MANY_ROWS 128 /* from here on small blocks fill the card */
+#define THREADS 256
+#define WARPS (THREADS / 32)
 #define TOP (NR_CUDA_SPIKES + 1)
 #define ALL 0xffffffffu
 
@@ -76,9 +73,9 @@ static __device__ void top_of_warp(top_list *own, top_list *best) {
 /* Bit k of the mask: column k is an outlier. */
 static __device__ void mark_outliers(uint32_t *mask, const nr_cuda_quantize_args &a) {
     int32_t words = (a.n_in + 31) / 32;
-    for (int32_t i = threadIdx.x; i < words; i += blockDim.x) mask[i] = 0;
+    for (int32_t i = threadIdx.x; i < words; i += THREADS) mask[i] = 0;
     __syncthreads();
-    for (int32_t j = threadIdx.x; j < a.n_outliers; j += blockDim.x)
+    for (int32_t j = threadIdx.x; j < a.n_outliers; j += THREADS)
         atomicOr(&mask[a.outlier_columns[j] / 32], 1u << (a.outlier_columns[j] % 32));
     __syncthreads();
 }
@@ -109,64 +106,38 @@ static __device__ void put_spikes(const nr_cuda_quantize_args &a, int64_t row, c
     a.sx[row] = scale;
 }
 
-/* Value k of the row; factors are a norm's. */
-template <nr_cuda_before BEFORE>
-static __device__ __forceinline__ float input_of(const nr_cuda_quantize_args &a, const float *from,
-                                                 norm_factors f, int32_t k) {
-    if (BEFORE == NR_CUDA_BEFORE_GATED)
-        return __fmul_rn(vm_activate(from[k], a.activation), from[a.n_in + k]);
-    if (BEFORE == NR_CUDA_BEFORE_NONE) return from[k];
-    return norm_apply<BEFORE == NR_CUDA_BEFORE_LAYER_NORM>(f, from[k], a.gamma, a.beta, k);
-}
-
-/* The five largest of the block, as `best` of its first warp. */
-static __device__ void top_of_block(top_list *own, top_list *best, top_list *lists) {
-    top_of_warp(own, best);
-    if (threadIdx.x % 32 == 0) lists[threadIdx.x / 32] = *best;
-    __syncthreads();
-    if (threadIdx.x >= 32) return;
-    top_clear(own);
-    if (threadIdx.x < blockDim.x / 32) *own = lists[threadIdx.x];
-    top_of_warp(own, best);
-}
-
-/* Thread i has columns i, i + blockDim, ...: it reads back what it wrote itself. */
-template <nr_cuda_before BEFORE>
-static __global__ void __launch_bounds__(THREADS_MAX) k_quantize_row(nr_cuda_quantize_args a) {
-    const bool NORM = BEFORE == NR_CUDA_BEFORE_RMS_NORM || BEFORE == NR_CUDA_BEFORE_LAYER_NORM;
+static __global__ void __launch_bounds__(THREADS) k_quantize_row(nr_cuda_quantize_args a) {
     extern __shared__ uint32_t mask[];
-    __shared__ top_list lists[WARPS_MAX];
-    __shared__ float inverse, tile[NORM ? NORM_TILE : 1];
+    __shared__ top_list lists[WARPS];
+    __shared__ float inverse;
     __shared__ int32_t spikes[NR_CUDA_SPIKES];
     int64_t row = blockIdx.x;
-    const float *x = a.x + row * a.ldx, *from = x;
+    const float *x = a.x + row * a.ldx;
     int8_t *codes = a.codes + row * a.k_pad;
-    norm_factors f = {0.0f, 0.0f};
-    overlap_release();
     if (a.n_outliers) mark_outliers(mask, a);
-    overlap_wait();
-    if (BEFORE == NR_CUDA_BEFORE_GATED) from = a.from + row * 2 * a.n_in;
-    else if (NORM) from = a.from + row * a.n_in;
-    if (NORM) f = norm_row<BEFORE == NR_CUDA_BEFORE_LAYER_NORM>(from, a.n_in, a.eps, tile);
     top_list own, best;
     top_clear(&own);
-    for (int32_t k = threadIdx.x; k < a.n_in; k += blockDim.x) {
-        float value = input_of<BEFORE>(a, from, f, k);
-        if (BEFORE != NR_CUDA_BEFORE_NONE) ((float *)x)[k] = value;
+    for (int32_t k = threadIdx.x; k < a.n_in; k += THREADS)
         if (!a.n_outliers || !marked(mask, k))
-            top_add(&own, (__float_as_uint(value) & 0x7fffffffu) + 1, k);
-    }
-    top_of_block(&own, &best, lists);
-    if (threadIdx.x == 0) {
-        float inv;
-        put_spikes(a, row, x, &best, &inv);
-        inverse = inv;
-        for (int i = 0; i < NR_CUDA_SPIKES; i++)
-            spikes[i] = best.magnitude[i] ? best.column[i] : -1;
+            top_add(&own, (__float_as_uint(x[k]) & 0x7fffffffu) + 1, k);
+    top_of_warp(&own, &best);
+    if (threadIdx.x % 32 == 0) lists[threadIdx.x / 32] = best;
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        top_clear(&own);
+        if (threadIdx.x < WARPS) own = lists[threadIdx.x];
+        top_of_warp(&own, &best);
+        if (threadIdx.x == 0) {
+            float inv;
+            put_spikes(a, row, x, &best, &inv);
+            inverse = inv;
+            for (int i = 0; i < NR_CUDA_SPIKES; i++)
+                spikes[i] = best.magnitude[i] ? best.column[i] : -1;
+        }
     }
     __syncthreads();
     float inv = inverse;
-    for (int32_t k = threadIdx.x; k < a.k_pad; k += blockDim.x)
+    for (int32_t k = threadIdx.x; k < a.k_pad; k += THREADS)
         codes[k] = k < a.n_in && !(a.n_outliers && marked(mask, k)) ? code_of(x[k], inv) : (int8_t)0;
     __syncthreads();
     if (threadIdx.x < NR_CUDA_SPIKES && spikes[threadIdx.x] >= 0) codes[spikes[threadIdx.x]] = 0;
@@ -174,16 +145,9 @@ static __global__ void __launch_bounds__(THREADS_MAX) k_quantize_row(nr_cuda_qua
 
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *a, cudaStream_t stream) {
     size_t mask_bytes = a->n_outliers ? (size_t)(a->n_in + 31) / 32 * sizeof(uint32_t) : 0;
-    unsigned threads = a->m < MANY_ROWS && a->n_in >= 2048 ? THREADS_MAX : 256;
-    void (*kernel)(nr_cuda_quantize_args) = k_quantize_row<NR_CUDA_BEFORE_NONE>;
-    if (a->before == NR_CUDA_BEFORE_RMS_NORM) kernel = k_quantize_row<NR_CUDA_BEFORE_RMS_NORM>;
-    if (a->before == NR_CUDA_BEFORE_LAYER_NORM) kernel = k_quantize_row<NR_CUDA_BEFORE_LAYER_NORM>;
-    if (a->before == NR_CUDA_BEFORE_GATED) kernel = k_quantize_row<NR_CUDA_BEFORE_GATED>;
-    return overlap_launch(kernel, *a, dim3((unsigned)a->m), dim3(threads), mask_bytes, a->overlap,
-                          stream);
+    k_quantize_row<<<(unsigned)a->m, THREADS, mask_bytes, stream>>>(*a);
+    return cudaGetLastError();
 }
-
-#define THREADS 256
 
 static __global__ void __launch_bounds__(THREADS) k_residual_row(float *r, nr_cuda_quantize_args a) {
     int64_t row = blockIdx.x;
