@@ -17,12 +17,18 @@
 #include <unistd.h>
 #include <vector>
 
+#ifdef NR_CUDA_EMULATED
+#define EMULATED_SLOWER 20
+#else
+#define EMULATED_SLOWER 1
+#endif
+
 uint64_t lab_seed;
 int lab_failures;
 
 static const lab_section sections[] = {
     {"check-few", lab_check_linears, 20},   {"check-tile", lab_check_tiles, 20},
-    {"check-wgmma", lab_check_wgmma, 15},   {"check-attention", lab_check_attention, 15},
+    {"check-wgmma", lab_check_wgmma, 15},   {"check-attention", lab_check_attention, 25},
     {"check-rows", lab_check_rows, 15},
 
 #ifndef NR_CUDA_EMULATED
@@ -139,7 +145,7 @@ lab_time lab_measure_graph(cudaStream_t stream, int n, int inner,
 static int run_child(const lab_section *s) {
     pid_t pid = fork();
     if (pid == 0) {
-        alarm((unsigned)s->limit_s);
+        alarm((unsigned)s->limit_s * EMULATED_SLOWER);
         lab_card card = lab_find_card();
         s->run(&card);
         fflush(stdout);
@@ -153,6 +159,7 @@ static int run_child(const lab_section *s) {
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a section that is killed has printed what it found */
     std::vector<const char *> wanted;
     lab_seed = (uint64_t)time(NULL);
     for (int i = 1; i < argc; i++) {

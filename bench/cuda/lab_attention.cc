@@ -3,9 +3,11 @@
  * lab_attention.cc - attention over i8, f16 and f32 caches against the plain kernel, to the last bit,
  * and its time: decode of one and of 32 sequences, a prompt, the vision tower.
  */
+#include "attention_ways.h"
 #include "lab.h"
 
 #include <math.h>
+#include <string>
 #include <vector>
 
 typedef struct attention_case {
@@ -64,33 +66,63 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
     return a;
 }
 
+typedef cudaError_t (*attention_way)(const nr_cuda_attention_args *, cudaStream_t);
+
+static std::vector<float> run(const nr_cuda_attention_args *a, attention_way way) {
+    std::vector<float> y((size_t)a->n_spans * a->m * a->ldy);
+    lab_poison(a->y, sizeof(float) * y.size());
+    LAB_CHECK(way(a, 0));
+    LAB_CHECK(cudaDeviceSynchronize());
+    lab_download(y.data(), a->y, sizeof(float) * y.size());
+    return y;
+}
+
+/* Tensor cores: near the plain kernel, and the same bits for one row as for many. */
+static void check_near(const char *name, const nr_cuda_attention_args *a,
+                       const std::vector<float> &expected) {
+    std::vector<float> tile = run(a, nr_cuda_attention_tile);
+    double worst = 0.0, largest = 0.0;
+    for (size_t i = 0; i < tile.size(); i++) {
+        worst = fabs((double)tile[i] - expected[i]) > worst ? fabs((double)tile[i] - expected[i])
+                                                            : worst;
+        largest = fabs((double)expected[i]) > largest ? fabs((double)expected[i]) : largest;
+        if (tile[i] != tile[i]) worst = INFINITY;
+    }
+    bool near = worst <= 1e-5 * largest;
+    lab_failures += !near;
+    printf("  %s  tile, %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name, worst, largest);
+    if (a->dtype != NR_DTYPE_I8) return;
+    std::vector<float> one = run(a, nr_cuda_attention_one);
+    size_t rows = (size_t)a->n_spans * a->m, columns = (size_t)a->ldy;
+    lab_compare((std::string("one as tile, ") + name).c_str(), tile.data(), one.data(), rows,
+                columns, columns);
+}
+
 void lab_check_attention(const lab_card *card) {
     static const attention_case cases[] = {
         {"one", 1, 1, 4, 4, 128, 320, 299, NR_DTYPE_I8, true},
         {"one", 1, 1, 4, 2, 64, 64, 0, NR_DTYPE_I8, true},
+        {"long", 1, 2, 2, 2, 128, 1024, 1000, NR_DTYPE_I8, true},
         {"grouped", 3, 1, 8, 2, 128, 640, 511, NR_DTYPE_F16, true},
         {"rows", 1, 37, 4, 4, 80, 96, 40, NR_DTYPE_I8, true},
+        {"rows", 2, 70, 2, 1, 128, 288, 129, NR_DTYPE_I8, true},
         {"rows", 2, 5, 3, 3, 64, 288, 257, NR_DTYPE_F32, true},
         {"vision", 1, 70, 2, 2, 64, 80, 70, NR_DTYPE_F32, false},
+        {"vision", 1, 130, 2, 2, 88, 144, 130, NR_DTYPE_F32, false},
         {"odd", 1, 5, 2, 2, 12, 32, 9, NR_DTYPE_I8, true},
         {"wide", 1, 2, 1, 1, 520, 32, 20, NR_DTYPE_F16, true},
     };
     for (const attention_case &c : cases) {
         nr_cuda_attention_args a = make_case(card, &c);
         size_t rows = (size_t)c.n_spans * c.m, columns = (size_t)a.ldy;
-        std::vector<float> expected(rows * columns), found(rows * columns);
-        LAB_CHECK(nr_cuda_attention_plain(&a, 0));
-        LAB_CHECK(cudaDeviceSynchronize());
-        lab_download(expected.data(), a.y, sizeof(float) * rows * columns);
-        lab_poison(a.y, sizeof(float) * rows * columns);
-        LAB_CHECK(nr_cuda_attention(&a, 0));
-        LAB_CHECK(cudaDeviceSynchronize());
-        lab_download(found.data(), a.y, sizeof(float) * rows * columns);
+        std::vector<float> expected = run(&a, nr_cuda_attention_plain);
+        std::vector<float> found = run(&a, nr_cuda_attention_row);
         char name[120];
-        snprintf(name, sizeof name, "attention %s: %d x %d rows, %d/%d heads of %d, %d keys, %s",
-                 c.name, c.n_spans, c.m, c.n_heads, c.n_kv_heads, c.head_dim, c.pos0,
-                 dtypes[c.dtype]);
-        lab_compare(name, expected.data(), found.data(), rows, columns, columns);
+        snprintf(name, sizeof name, "%s: %d x %d rows, %d/%d heads of %d, %d keys, %s", c.name,
+                 c.n_spans, c.m, c.n_heads, c.n_kv_heads, c.head_dim, c.pos0, dtypes[c.dtype]);
+        lab_compare((std::string("row, ") + name).c_str(), expected.data(), found.data(), rows,
+                    columns, columns);
+        if (nr_cuda_attention_tile_fits(&a)) check_near(name, &a, expected);
     }
 }
 
@@ -108,15 +140,24 @@ void lab_time_attention(const lab_card *card) {
         nr_cuda_attention_args a = make_case(card, &c);
         cudaStream_t stream;
         LAB_CHECK(cudaStreamCreate(&stream));
-        lab_time t = lab_measure_graph(stream, 10, 16, [&](int) {
-            return nr_cuda_attention(&a, stream);
-        });
-        lab_time plain = lab_measure_graph(stream, 3, 2, [&](int) {
-            return nr_cuda_attention_plain(&a, stream);
-        });
-        printf("  %-10s %-4s %4d keys: %.1f us (best %.1f), plain %.1f us\n", c.name,
-               dtypes[c.dtype], c.causal ? c.pos0 + c.m : c.pos0, 1e3 * t.median_ms,
-               1e3 * t.best_ms, 1e3 * plain.median_ms);
+        struct {
+            const char *name;
+            attention_way run;
+            int inner;
+        } ways[] = {{"chosen", nr_cuda_attention, 16},
+                    {"row", nr_cuda_attention_row, 16},
+                    {"tile", nr_cuda_attention_tile, 8},
+                    {"one", nr_cuda_attention_one, 8},
+                    {"plain", nr_cuda_attention_plain, 1}};
+        printf("  %-10s %-4s %4d keys:", c.name, dtypes[c.dtype],
+               c.causal ? c.pos0 + c.m : c.pos0);
+        for (auto &w : ways) {
+            if (w.run(&a, stream) != cudaSuccess) continue;
+            lab_time t = lab_measure_graph(stream, 5, w.inner,
+                                           [&](int) { return w.run(&a, stream); });
+            printf(" %s %.1f us;", w.name, 1e3 * t.median_ms);
+        }
+        printf("\n");
         fflush(stdout);
     }
 }

@@ -8,7 +8,7 @@
  * Rows of a chunk lie 16 bytes further apart than they are long, so that eight threads reading 16
  * bytes of their own rows meet no bank twice.
  */
-#include "cuda_ptx.cuh"
+#include "attention_ways.h"
 #include "linear_epilogue.cuh"
 
 #include <cuda_fp16.h>
@@ -209,12 +209,20 @@ static size_t row_shared_bytes(const nr_cuda_attention_args *a) {
     return bytes <= SHARED_MAX ? bytes : 0;
 }
 
-cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stream) {
+cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t stream) {
     size_t shared = row_shared_bytes(a);
     if (!shared) return nr_cuda_attention_plain(a, stream);
     if (a->dtype == NR_DTYPE_I8) return launch<int8_t>(a, shared, stream);
     if (a->dtype == NR_DTYPE_F16) return launch<__half>(a, shared, stream);
     return launch<float>(a, shared, stream);
+}
+
+/* By what stays the same for a row however many are computed with it: the cache and the mask; and
+ * by m only between kernels of the same bits. */
+cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stream) {
+    if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
+    if (a->m <= 4 && a->dtype == NR_DTYPE_I8) return nr_cuda_attention_one(a, stream);
+    return nr_cuda_attention_tile(a, stream);
 }
 
 size_t nr_cuda_attention_workspace(int64_t rows_max, int64_t keys_max, int n_multiprocessors) {
