@@ -75,20 +75,20 @@ isa_flags = $(if $(findstring src/backends/cpu/,$(1)),$(foreach i,$(call isa_of,
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 NVCC_MAJOR := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\).*/\1/p'))
 CUDA ?= $(if $(and $(NVCC_MAJOR),$(filter-out neon fuzz,$(BUILD)),$(filter-out 8 9 10 11,$(NVCC_MAJOR))),1,0)
+comma := ,
 ifneq ($(CUDA),0)
 CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 CUDA_LIBS := -L$(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib /usr/lib/x86_64-linux-gnu)) \
              -lcudart_static -ldl -lrt
 CUDA_CARDS ?= 80 86 89 90a
 CUDA_CODE := $(foreach c,$(CUDA_CARDS),-gencode arch=compute_$(c),code=sm_$(c)) \
-             $(if $(filter 80,$(CUDA_CARDS)),-gencode arch=compute_80,code=compute_80)
+             $(if $(filter 80,$(CUDA_CARDS)),-gencode arch=compute_80$(comma)code=compute_80)
 CUDA_SRC := $(sort $(wildcard src/backends/cuda/*.cu))
 CUDA_OUT := build/cuda$(if $(filter-out 80 86 89 90a,$(CUDA_CARDS))$(filter-out 4,$(words $(CUDA_CARDS))),-$(subst $() ,-,$(strip $(CUDA_CARDS))))
 CUDA_OBJ := $(CUDA_SRC:%.cu=$(CUDA_OUT)/%.o)
-NVCCFLAGS_ALL = -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_CODE) $(INCLUDES) $(NVCCFLAGS) \
+NVCCFLAGS_ALL = -std=c++17 -O3 --fmad=false $(CUDA_CODE) $(INCLUDES) $(NVCCFLAGS) \
                 -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
                 -Xcompiler -Wall,-Wextra$(if $(CI),$(comma)-Werror)
-comma := ,
 endif
 
 # ---- what is built ---------------------------------------------------------------------------
