@@ -81,6 +81,8 @@ static inline int8_t emulate_described(uint64_t d, int row, int k) {
     return ((const int8_t *)emulate_shared)[at];
 }
 
+template <int N> static inline void registers_down_to(void) {}
+template <int N> static inline void registers_up_to(void) {}
 static inline void product_begin(void) {}
 static inline void product_commit(void) {}
 template <int N> static inline void product_wait(void) { __syncwarp(); }

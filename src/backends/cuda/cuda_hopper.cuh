@@ -63,6 +63,14 @@ PTX void tile_prefetch_map(const tile_map *map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"((uint64_t)map) : "memory");
 }
 
+/* Registers of this warpgroup's threads from here on, given back or taken; by all its warps. */
+template <int N> PTX void registers_down_to(void) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+}
+template <int N> PTX void registers_up_to(void) {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+}
+
 /* Where a tile lies, for the product: 128-byte swizzle, 8 rows (1024 bytes) a group. */
 PTX uint64_t tile_descriptor(const void *tile) {
     uint64_t at = (shared_address(tile) & 0x3ffffu) >> 4;

@@ -22,20 +22,22 @@
 #define THREADS (128 + MULTIPLIERS)
 #define SHARED_MAX (227 * 1024)
 
-/* What the epilogue needs of the tokens. */
-template <int ROWS> struct token_values {
+/* What the epilogue needs beside sums and spikes' codes: of the tokens, of the weight rows. */
+template <int ROWS> struct tile_values {
     float sx[ROWS];
     float spike[NR_CUDA_SPIKES][ROWS];
     float outlier[NR_LINEAR_OUTLIERS_MAX][ROWS];
+    float scale[OUTS], bias[OUTS];
+    float outlier_weight[NR_LINEAR_OUTLIERS_MAX][OUTS];
 };
 
 /* stages: [STAGES] of weights [OUTS][STEP], then codes [ROWS][STEP]; behind them the values. */
 template <int ROWS> struct hopper_shape {
     static const int STAGE_BYTES = (OUTS + ROWS) * STEP;
-    static const int REST = SHARED_MAX - 1024 - (int)sizeof(token_values<ROWS>);
+    static const int REST = SHARED_MAX - 1024 - 4096 - (int)sizeof(tile_values<ROWS>);
     static const int STAGES = REST / STAGE_BYTES < 6 ? REST / STAGE_BYTES : 6;
     static const int SHARED_BYTES =
-        1024 + STAGES * STAGE_BYTES + (int)sizeof(token_values<ROWS>); /* 1024: to align */
+        1024 + STAGES * STAGE_BYTES + (int)sizeof(tile_values<ROWS>); /* 1024: to align */
     static const int SPIKES = (ROWS * NR_CUDA_SPIKES + WATCHERS - 1) / WATCHERS; /* of a thread */
 };
 
@@ -85,30 +87,76 @@ static __device__ void feed(uint8_t *stages, hopper_barriers *b, const tile_map 
     }
 }
 
-/* thread: 0 .. WATCHERS-1 */
+/* thread: 0 .. WATCHERS-1. Loops are unrolled so that their loads go out together. */
 template <int ROWS>
-static __device__ void lay_out_values(token_values<ROWS> *v, const nr_cuda_linear_i8_args &a,
-                                      int32_t m0, int thread) {
+static __device__ void lay_out_values(tile_values<ROWS> *v, const nr_cuda_linear_i8_args &a,
+                                      int32_t n0, int32_t m0, int thread) {
+#pragma unroll
     for (int32_t r = thread; r < ROWS; r += WATCHERS) {
         int32_t row = min(m0 + r, a.m - 1);
+        const float4 spike = *(const float4 *)(a.spike_val + row * NR_CUDA_SPIKES);
         v->sx[r] = a.sx[row];
-        for (int j = 0; j < NR_CUDA_SPIKES; j++)
-            v->spike[j][r] = a.spike_val[row * NR_CUDA_SPIKES + j];
+        v->spike[0][r] = spike.x, v->spike[1][r] = spike.y;
+        v->spike[2][r] = spike.z, v->spike[3][r] = spike.w;
     }
-    for (int32_t i = thread; i < a.n_outliers * ROWS; i += WATCHERS) {
-        int32_t row = min(m0 + i % ROWS, a.m - 1);
-        v->outlier[i / ROWS][i % ROWS] = a.x[row * a.ldx + a.outlier_columns[i / ROWS]];
+#pragma unroll
+    for (int32_t i = thread; i < OUTS; i += WATCHERS) {
+        int32_t n = min(n0 + i, a.n_out_pad - 1);
+        v->scale[i] = a.scale[n];
+        v->bias[i] = a.bias ? a.bias[n] : 0.0f;
     }
+#pragma unroll 4
+    for (int32_t o = 0; o < a.n_outliers; o++) {
+        const float *x = a.x + a.outlier_columns[o];
+        const float *w = a.outlier_weights + (int64_t)o * a.n_out_pad;
+#pragma unroll
+        for (int32_t r = thread; r < ROWS; r += WATCHERS)
+            v->outlier[o][r] = x[min(m0 + r, a.m - 1) * a.ldx];
+#pragma unroll
+        for (int32_t i = thread; i < OUTS; i += WATCHERS)
+            v->outlier_weight[o][i] = w[min(n0 + i, a.n_out_pad - 1)];
+    }
+}
+
+/* The spikes of a stage, as a list in shared memory: number * STEP + k within the stage. */
+template <int ROWS>
+static __device__ __forceinline__ int list_spikes(uint32_t *list, const int32_t column[],
+                                                  int32_t s, int thread) {
+    int lane = thread % 32, n = 0;
+#pragma unroll
+    for (int q = 0; q < hopper_shape<ROWS>::SPIKES; q++) {
+        bool here = column[q] >= s * STEP && column[q] < (s + 1) * STEP;
+        uint32_t found = __ballot_sync(0xffffffffu, here);
+        if (here)
+            list[n + __popc(found & ((1u << lane) - 1u))] =
+                (uint32_t)(q * WATCHERS + thread) * STEP + (uint32_t)(column[q] - s * STEP);
+        n += __popc(found);
+    }
+    __syncwarp();
+    return n;
+}
+
+/* The weight codes of one column of the stage, a lane every 32nd row, to one byte of the words of
+ * the spike's token. */
+static __device__ __forceinline__ void keep_spike(uint32_t *spikes, const uint8_t *w,
+                                                  uint32_t entry, int lane) {
+    uint32_t which = entry / STEP, k = entry % STEP;
+    uint8_t *dst = (uint8_t *)(spikes + which / NR_CUDA_SPIKES * OUTS + lane) +
+                   which % NR_CUDA_SPIKES;
+    const uint8_t *src = w + lane * STEP + ((k / 16) ^ (lane & 7)) * 16 + k % 16;
+#pragma unroll
+    for (int i = 0; i < OUTS; i += 32) dst[i * 4] = src[i * STEP];
 }
 
 template <int ROWS>
 static __device__ void watch(const nr_cuda_linear_i8_args &a, const uint8_t *stages,
-                             token_values<ROWS> *v, hopper_barriers *b, uint32_t *spikes,
-                             int32_t tiles, int32_t row_tiles, int32_t steps) {
+                             tile_values<ROWS> *v, hopper_barriers *b, uint32_t *spikes,
+                             uint32_t *list, int32_t tiles, int32_t row_tiles, int32_t steps) {
     typedef hopper_shape<ROWS> S;
-    int thread = threadIdx.x - 32, lane = thread % 32, warp = thread / 32;
+    int thread = threadIdx.x - 32, lane = thread % 32;
     uint32_t values_parity = 0;
     ring r = {0, 0};
+    list += thread / 32 * S::SPIKES * 32;
     for (int32_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         tile_place p = place_of(tile, row_tiles, ROWS);
         int32_t column[S::SPIKES];
@@ -119,28 +167,13 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a, const uint8_t *sta
             column[q] = any ? a.spike_col[p.m0 * NR_CUDA_SPIKES + which] : -1;
         }
         barrier_wait(&b->values_empty, values_parity ^ 1u);
-        lay_out_values<ROWS>(v, a, p.m0, thread);
+        lay_out_values<ROWS>(v, a, p.n0, p.m0, thread);
         for (int32_t s = 0; s < steps; s++) {
             const uint8_t *w = stages + r.stage * S::STAGE_BYTES;
+            int n = list_spikes<ROWS>(list, column, s, thread);
             barrier_wait(&b->full[r.stage], r.parity);
-#pragma unroll
-            for (int q = 0; q < S::SPIKES; q++) {
-                bool here = column[q] / STEP == s && column[q] >= 0;
-                uint32_t found = __ballot_sync(0xffffffffu, here);
-                while (found) {
-                    int source = __ffs(found) - 1;
-                    found &= found - 1;
-                    int32_t k = __shfl_sync(0xffffffffu, column[q], source) % STEP;
-                    int32_t which = q * WATCHERS + warp * 32 + source;
-                    uint8_t *dst = (uint8_t *)(spikes + which / NR_CUDA_SPIKES * OUTS) +
-                                   which % NR_CUDA_SPIKES;
-#pragma unroll
-                    for (int i = 0; i < OUTS; i += 32) {
-                        int row = i + lane;
-                        dst[row * 4] = w[row * STEP + ((k / 16) ^ (row & 7)) * 16 + k % 16];
-                    }
-                }
-            }
+#pragma unroll 4
+            for (int i = 0; i < n; i++) keep_spike(spikes, w, list[i], lane);
             __syncwarp();
             if (lane == 0) barrier_arrive(&b->empty[r.stage]);
             advance<S::STAGES>(&r);
@@ -150,58 +183,95 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a, const uint8_t *sta
     }
 }
 
-/* Results of 8 weight rows of a warp (n: this lane's), GROUP tokens at a time. */
+/* Eight results of a lane: four times 8 tokens, two of them its own; j0: the first eight. */
+#define GROUP 4
+struct group_loads {
+    uint32_t codes[2 * GROUP]; /* of the weights at the tokens' spikes */
+    float residual[2 * GROUP];
+};
+static __device__ __forceinline__ int token_of(int j0, int i, int t) {
+    return 8 * (j0 + i / 2) + 2 * t + i % 2;
+}
+
+template <int ROWS>
+static __device__ __forceinline__ void load_group(group_loads *g, const nr_cuda_linear_i8_args &a,
+                                                  const uint32_t *spikes, int j0, int32_t n,
+                                                  int32_t m0, int t) {
+#pragma unroll
+    for (int i = 0; i < 2 * GROUP; i++) {
+        if (j0 + i / 2 >= ROWS / 8) continue;
+        int r = token_of(j0, i, t);
+        g->codes[i] = spikes[r * OUTS];
+        g->residual[i] = 0.0f;
+        if (a.residual && m0 + r < a.m && n < a.n_out)
+            g->residual[i] = a.residual[(m0 + r) * a.ldy + n];
+    }
+}
+
+/* acc: the lane's sums of one weight row; out: the row in the tile, n: in the matrix. */
+template <int ROWS, bool ACTIVATES>
+static __device__ __forceinline__ void store_group(const nr_cuda_linear_i8_args &a,
+                                                   const int32_t *acc, const group_loads *g,
+                                                   const tile_values<ROWS> *v, int half, int j0,
+                                                   int out, int32_t n, int32_t m0, int t) {
+    float scale_n = v->scale[out], bias = v->bias[out], sum[2 * GROUP];
+#pragma unroll
+    for (int i = 0; i < 2 * GROUP; i++) {
+        if (j0 + i / 2 >= ROWS / 8) continue;
+        float value = (float)acc[4 * (j0 + i / 2) + 2 * half + i % 2];
+        float scale = __fmul_rn(v->sx[token_of(j0, i, t)], scale_n);
+        sum[i] = a.bias ? __fmaf_rn(value, scale, bias) : __fmul_rn(value, scale);
+    }
+#pragma unroll 2
+    for (int32_t o = 0; o < a.n_outliers; o++) {
+        float w = v->outlier_weight[o][out];
+#pragma unroll
+        for (int i = 0; i < 2 * GROUP; i++)
+            if (j0 + i / 2 < ROWS / 8)
+                sum[i] = __fmaf_rn(v->outlier[o][token_of(j0, i, t)], w, sum[i]);
+    }
+    int32_t n_spikes = n_spikes_of(a);
+#pragma unroll
+    for (int s = 0; s < NR_CUDA_SPIKES; s++)
+#pragma unroll
+        for (int i = 0; i < 2 * GROUP; i++)
+            if (j0 + i / 2 < ROWS / 8 && s < n_spikes)
+                sum[i] = __fmaf_rn(v->spike[s][token_of(j0, i, t)],
+                                   __fmul_rn(code_at(g->codes[i], s), scale_n), sum[i]);
+#pragma unroll
+    for (int i = 0; i < 2 * GROUP; i++) {
+        if (j0 + i / 2 >= ROWS / 8) continue;
+        int32_t row = m0 + token_of(j0, i, t);
+        float y = ACTIVATES ? vm_activate(sum[i], a.activation) : sum[i];
+        if (a.residual) y = __fadd_rn(g->residual[i], y);
+        if (row < a.m && n < a.n_out) a.y[row * a.ldy + n] = y;
+    }
+}
+
+/* All results of a lane: weight rows out and out + 8. The loads of a group go out before the one in
+ * front of it is computed. */
 template <int ROWS, bool ACTIVATES>
 static __device__ __forceinline__ void store_rows(const nr_cuda_linear_i8_args &a,
-                                                  const int32_t *acc, int half,
-                                                  const token_values<ROWS> *v,
-                                                  const uint32_t *spikes, int32_t n, int32_t m0,
+                                                  const int32_t *acc, const tile_values<ROWS> *v,
+                                                  const uint32_t *spikes, int out, tile_place p,
                                                   int t) {
-    const int GROUP = 4; /* of 8 tokens, two of them this lane's */
-    int32_t n_spikes = n_spikes_of(a), n_safe = n < a.n_out ? n : 0;
-    float scale_n = a.scale[n_safe], bias = a.bias ? a.bias[n_safe] : 0.0f;
-    const float *outlier_weights = a.outlier_weights + n_safe;
+    const int GROUPS = (ROWS / 8 + GROUP - 1) / GROUP; /* of a weight row */
+    group_loads loads[2];
+    load_group<ROWS>(&loads[0], a, spikes + out, 0, p.n0 + out, p.m0, t);
 #pragma unroll
-    for (int j0 = 0; j0 < ROWS / 8; j0 += GROUP) {
-        if (m0 + 8 * j0 >= a.m) break;
-        float sum[2 * GROUP];
-        uint32_t codes[2 * GROUP];
-#pragma unroll
-        for (int i = 0; i < 2 * GROUP; i++) {
-            if (j0 + i / 2 >= ROWS / 8) continue;
-            int32_t r = 8 * (j0 + i / 2) + 2 * t + i % 2;
-            float value = (float)acc[4 * (j0 + i / 2) + 2 * half + i % 2];
-            float scale = __fmul_rn(v->sx[r], scale_n);
-            codes[i] = spikes[r * OUTS];
-            sum[i] = a.bias ? __fmaf_rn(value, scale, bias) : __fmul_rn(value, scale);
-        }
-        for (int32_t o = 0; o < a.n_outliers; o++) {
-            float w = outlier_weights[(int64_t)o * a.n_out_pad];
-#pragma unroll
-            for (int i = 0; i < 2 * GROUP; i++)
-                if (j0 + i / 2 < ROWS / 8)
-                    sum[i] = __fmaf_rn(v->outlier[o][8 * (j0 + i / 2) + 2 * t + i % 2], w, sum[i]);
-        }
-#pragma unroll
-        for (int i = 0; i < 2 * GROUP; i++) {
-            if (j0 + i / 2 >= ROWS / 8) continue;
-            int32_t r = 8 * (j0 + i / 2) + 2 * t + i % 2, row = m0 + r;
-#pragma unroll
-            for (int s = 0; s < NR_CUDA_SPIKES; s++)
-                if (s < n_spikes)
-                    sum[i] = __fmaf_rn(v->spike[s][r], __fmul_rn(code_at(codes[i], s), scale_n),
-                                       sum[i]);
-            if (row >= a.m || n >= a.n_out) continue;
-            float y = ACTIVATES ? vm_activate(sum[i], a.activation) : sum[i];
-            int64_t at = row * a.ldy + n;
-            a.y[at] = a.residual ? __fadd_rn(a.residual[at], y) : y;
-        }
+    for (int i = 0; i < 2 * GROUPS; i++) {
+        int here = out + i / GROUPS * 8, next = out + (i + 1) / GROUPS * 8;
+        if (i + 1 < 2 * GROUPS)
+            load_group<ROWS>(&loads[(i + 1) % 2], a, spikes + next, (i + 1) % GROUPS * GROUP,
+                             p.n0 + next, p.m0, t);
+        store_group<ROWS, ACTIVATES>(a, acc, &loads[i % 2], v, i / GROUPS, i % GROUPS * GROUP, here,
+                                     p.n0 + here, p.m0, t);
     }
 }
 
 template <int ROWS, bool ACTIVATES>
 static __device__ void multiply(const nr_cuda_linear_i8_args &a, const uint8_t *stages,
-                                const token_values<ROWS> *v, hopper_barriers *b,
+                                const tile_values<ROWS> *v, hopper_barriers *b,
                                 const uint32_t *spikes, int32_t tiles, int32_t row_tiles,
                                 int32_t steps) {
     typedef hopper_shape<ROWS> S;
@@ -232,8 +302,7 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a, const uint8_t *
         if (lane == 0) barrier_arrive(&b->empty[before]);
         barrier_wait(&b->values_full, values_parity);
         values_parity ^= 1u;
-        store_rows<ROWS, ACTIVATES>(a, acc, 0, v, spikes + out, p.n0 + out, p.m0, lane % 4);
-        store_rows<ROWS, ACTIVATES>(a, acc, 1, v, spikes + out + 8, p.n0 + out + 8, p.m0, lane % 4);
+        store_rows<ROWS, ACTIVATES>(a, acc, v, spikes, out, p, lane % 4);
         barrier_arrive(&b->values_empty);
     }
 }
@@ -249,8 +318,9 @@ static __global__ void __launch_bounds__(THREADS, 1)
     typedef hopper_shape<ROWS> S;
     extern __shared__ __align__(1024) uint8_t shared[];
     __shared__ hopper_barriers b;
+    __shared__ uint32_t list[WATCHERS * S::SPIKES];
     uint8_t *stages = (uint8_t *)(((uintptr_t)shared + 1023) / 1024 * 1024);
-    token_values<ROWS> *v = (token_values<ROWS> *)(stages + S::STAGES * S::STAGE_BYTES);
+    tile_values<ROWS> *v = (tile_values<ROWS> *)(stages + S::STAGES * S::STAGE_BYTES);
     uint32_t *spikes = (uint32_t *)a.workspace + (int64_t)blockIdx.x * OUTS * ROWS;
     int32_t row_tiles = (a.m + ROWS - 1) / ROWS, tiles = (a.n_out + OUTS - 1) / OUTS * row_tiles;
     int32_t steps = (a.k_pad + STEP - 1) / STEP;
@@ -267,9 +337,16 @@ static __global__ void __launch_bounds__(THREADS, 1)
     }
     __syncthreads();
     wait_for_launch_before();
-    if (threadIdx.x >= 128) multiply<ROWS, ACTIVATES>(a, stages, v, &b, spikes, tiles, row_tiles, steps);
-    else if (threadIdx.x >= 32) watch<ROWS>(a, stages, v, &b, spikes, tiles, row_tiles, steps);
-    else if (threadIdx.x == 0) feed<ROWS>(stages, &b, &weights, &codes, tiles, row_tiles, steps);
+    if (threadIdx.x >= 128) {
+        registers_up_to<216>(); /* 256 * 216 + 128 * 72 are the 384 * 168 of the launch */
+        multiply<ROWS, ACTIVATES>(a, stages, v, &b, spikes, tiles, row_tiles, steps);
+    } else {
+        registers_down_to<72>();
+        if (threadIdx.x >= 32)
+            watch<ROWS>(a, stages, v, &b, spikes, list, tiles, row_tiles, steps);
+        else if (threadIdx.x == 0)
+            feed<ROWS>(stages, &b, &weights, &codes, tiles, row_tiles, steps);
+    }
 #endif
 }
 
@@ -342,7 +419,7 @@ cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int rows,
     case 64: return (activates ? launch<64, true> : launch<64, false>)(a, stream);
     case 128: return (activates ? launch<128, true> : launch<128, false>)(a, stream);
     case 160: return (activates ? launch<160, true> : launch<160, false>)(a, stream);
-    case 208: return (activates ? launch<208, true> : launch<208, false>)(a, stream);
+    case 208: return (activates ? launch<160, true> : launch<208, false>)(a, stream);
     default: return cudaErrorInvalidValue;
     }
 }
