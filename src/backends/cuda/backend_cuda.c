@@ -65,6 +65,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->workspace_bytes = be->scratch.region_bytes - used;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
+    l->overlap = be->overlap;
 }
 
 static void record_f32(nr_cuda_backend *be, const nr_linear_args *a) {

@@ -72,6 +72,7 @@ typedef struct nr_cuda_linear_i8_args {
     size_t workspace_bytes;
     int sm; /* 80, 86, 89, 90 */
     int n_multiprocessors;
+    bool overlap; /* launched while the kernel before ends (sm_90) */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
@@ -136,7 +137,7 @@ typedef struct nr_cuda_kv_store_args {
     const int32_t *positions; /* device [n_spans * m] */
     const float *cos_sin;
     int32_t n_heads;
-    bool overlap;
+    bool overlap; /* as above */
 } nr_cuda_kv_store_args;
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *args, cudaStream_t stream);
 
