@@ -105,6 +105,8 @@ if [ "${SKIP:-}" != bench ]; then
     "$build/newsreader" quantize "$work/full" "$work/int8" >"$out/quantize.log" 2>&1 && rm -rf "$work/full"
     bench full --model "$work/int8" --device cuda:0 --context 1024 --runs 5
     bench full-32 --model "$work/int8" --device cuda:0 --context 1024 --slots 32 --tokens 256
+    bench full-8 --model "$work/int8" --device cuda:0 --context 1024 --slots 8 --tokens 160
+    NR_CUDA_OVERLAP=0 bench full-no-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     NR_CUDA_GRAPHS=0 bench full-no-graphs --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     [ -n "${PLAIN:-}" ] && NR_CUDA_KERNELS=plain \
         bench full-plain --model "$work/int8" --device cuda:0 --context 1024 --runs 1
