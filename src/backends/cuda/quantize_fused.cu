@@ -158,19 +158,40 @@ static __device__ __forceinline__ void mark_row(row_part<THREADS, GROUPS> *p, co
     }
 }
 
-/* The five largest of this warp's values, in found; they are taken out of p. */
-template <int THREADS, int GROUPS>
-static __device__ __forceinline__ void find_own(row_part<THREADS, GROUPS> *p,
-                                                candidate found[TOP]) {
-    candidate own = p->best();
+/* No value below this can be one of the row's five largest: the fifth largest of what the block's
+ * warps have at most. 0 where they are too few, or tie. */
+template <int WARPS>
+static __device__ __forceinline__ uint32_t threshold(uint32_t own, uint32_t largest[WARPS]) {
+    int lane = threadIdx.x % 32;
+    if (WARPS < TOP) return 0;
+    if (lane == 0) largest[threadIdx.x / 32] = own;
+    __syncthreads();
+    uint32_t left = lane < WARPS ? largest[lane] : 0, fifth = 0;
 #pragma unroll
     for (int i = 0; i < TOP; i++) {
-        candidate c = best_of_warp(own);
+        fifth = __reduce_max_sync(ALL, left);
+        if (left == fifth) left = 0;
+    }
+    return fifth;
+}
+
+/* The largest of this warp's values, up to five, in found; they are taken out of p. */
+template <int THREADS, int GROUPS>
+static __device__ __forceinline__ void find_own(row_part<THREADS, GROUPS> *p,
+                                                candidate found[TOP],
+                                                uint32_t largest[THREADS / 32]) {
+    candidate own = p->best(), c = best_of_warp(own);
+    uint32_t least = threshold<THREADS / 32>(c.magnitude, largest);
+    for (int i = 0; i < TOP; i++) {
+        if (c.magnitude < least) c.magnitude = 0;
+        if (c.magnitude == 0) c.column = INT32_MAX;
         if (threadIdx.x % 32 == 0) found[i] = c;
-        if (c.magnitude && own.column == c.column) {
+        if (c.magnitude == 0) continue; /* the whole warp */
+        if (own.column == c.column) {
             p->take(c.column);
             own = p->best();
         }
+        c = best_of_warp(own);
     }
 }
 
@@ -214,27 +235,29 @@ static __device__ __forceinline__ void gather_lists(candidate list[TOP],
 
 /* Codes of this thread's values; spikes' values to where their columns come in order. */
 template <int THREADS, int GROUPS>
-static __device__ __forceinline__ void put_codes(const row_part<THREADS, GROUPS> *p,
-                                                 const fused_args &a, int64_t at,
-                                                 const candidate top[TOP], float inverse) {
+static __device__ __forceinline__ void put_codes(row_part<THREADS, GROUPS> *p, const fused_args &a,
+                                                 int64_t at, const candidate top[TOP],
+                                                 float inverse) {
+#pragma unroll
+    for (int i = 0; i < NR_CUDA_SPIKES; i++) {
+        int32_t column = top[i].column, place = 0;
+        bool mine = top[i].magnitude && (column - p->base) / 4 % THREADS == (int32_t)threadIdx.x;
+        if (!mine || column < p->base) continue;
+        for (int j = 0; j < NR_CUDA_SPIKES; j++) place += top[j].column < column;
+#pragma unroll
+        for (int e = 0; e < 4 * GROUPS; e++)
+            if (p->column(e) == column) {
+                a.q.spike_val[at * NR_CUDA_SPIKES + place] = p->x[e];
+                p->x[e] = 0.0f;
+            }
+    }
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
         int32_t k = p->column(4 * j);
         uint32_t word = 0;
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-            float x = p->x[4 * j + e];
-#pragma unroll
-            for (int i = 0; i < NR_CUDA_SPIKES; i++)
-                if (top[i].column == k + e && top[i].magnitude) {
-                    int place = 0;
-                    for (int other = 0; other < NR_CUDA_SPIKES; other++)
-                        place += top[other].column < k + e;
-                    a.q.spike_val[at * NR_CUDA_SPIKES + place] = x;
-                    x = 0.0f;
-                }
-            word |= (uint32_t)(uint8_t)code_of(x, inverse) << (8 * e);
-        }
+        for (int e = 0; e < 4; e++)
+            word |= (uint32_t)(uint8_t)code_of(p->x[4 * j + e], inverse) << (8 * e);
         if (k < a.q.k_pad) *(uint32_t *)(a.q.codes + at * a.q.k_pad + k) = word;
     }
 }
@@ -258,6 +281,7 @@ static __device__ void put_row_values(const fused_args &a, int64_t at, const can
 /* Shared memory: what the warps found, a sum, and the row or the mask of outliers. */
 template <int THREADS> struct fused_shared {
     candidate found[THREADS / 32][TOP];
+    uint32_t largest[THREADS / 32];
     float total;
 };
 
@@ -275,7 +299,7 @@ static __global__ void __launch_bounds__(THREADS) k_quantize_fused(fused_args a)
     let_next_launch_begin();
     load_row<THREADS, GROUPS, SOURCE>(&p, a, at, row, &s->total);
     mark_row<THREADS, GROUPS>(&p, a, (uint32_t *)row);
-    find_own<THREADS, GROUPS>(&p, s->found[threadIdx.x / 32]);
+    find_own<THREADS, GROUPS>(&p, s->found[threadIdx.x / 32], s->largest);
     gather_lists<THREADS / 32, CLUSTER>(list, s->found);
     find_top(top, list);
     uint32_t rest = top[NR_CUDA_SPIKES].magnitude;
