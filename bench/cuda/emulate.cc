@@ -9,7 +9,8 @@
 
 emulate_index threadIdx, blockIdx;
 dim3 blockDim, gridDim;
-static uint8_t shared_storage[EMULATE_SHARED_BYTES + 1024];
+#define CLUSTER_MAX 8
+static uint8_t shared_storage[CLUSTER_MAX][EMULATE_SHARED_BYTES + 1024];
 uint8_t *emulate_shared;
 
 #define STACK_BYTES (256 * 1024)
@@ -24,12 +25,13 @@ struct rendezvous {
     int arrived, phase;
 };
 static fiber fibers[EMULATE_THREADS_MAX];
-static rendezvous barriers[BARRIERS];
+static rendezvous barriers[CLUSTER_MAX][BARRIERS], cluster_barrier;
 static struct {
     rendezvous meet;
     uint8_t slots[2][32][64]; /* two, so that a fast lane does not overwrite what others still read */
 } warps[EMULATE_THREADS_MAX / 32];
-static int n_threads, n_done, current;
+static int n_threads, n_done, current; /* of the blocks that run at once */
+static int block_threads, block_done[CLUSTER_MAX];
 static void *scheduler_sp;
 static const std::function<void()> *kernel_body;
 static long idle_turns;
@@ -41,7 +43,7 @@ asm(".text\n.globl emulate_switch\nemulate_switch:\n"
     "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n");
 
 int emulate_thread(void) {
-    return current;
+    return current % block_threads;
 }
 
 void emulate_yield(void) {
@@ -57,15 +59,17 @@ static void fiber_main(void) {
     (*kernel_body)();
     fibers[current].done = true;
     n_done++;
+    block_done[current / block_threads]++;
     emulate_switch(&fibers[current].sp, scheduler_sp);
     abort();
 }
 
+/* n 0: all of the block that still run. */
 static void meet(rendezvous *r, int n) {
     int phase = r->phase;
     r->arrived++;
     while (r->phase == phase) {
-        if (r->arrived >= (n ? n : n_threads - n_done)) {
+        if (r->arrived >= (n ? n : block_threads - block_done[current / block_threads])) {
             r->arrived = 0;
             r->phase++;
             idle_turns = 0;
@@ -76,12 +80,20 @@ static void meet(rendezvous *r, int n) {
 }
 
 void emulate_barrier(int id, int n) {
-    meet(&barriers[id], n);
+    meet(&barriers[current / block_threads][id], n);
+}
+
+void emulate_cluster_sync(void) {
+    meet(&cluster_barrier, n_threads);
+}
+
+uint8_t *emulate_shared_of(int rank) {
+    return (uint8_t *)(((uintptr_t)shared_storage[rank] + 1023) / 1024 * 1024);
 }
 
 void emulate_exchange(const void *mine, size_t bytes, uint8_t all[32][64]) {
     auto &w = warps[current / 32];
-    int lanes = n_threads - current / 32 * 32;
+    int lanes = block_threads - current % block_threads / 32 * 32;
     uint8_t(*slots)[64] = w.slots[w.meet.phase & 1];
     memcpy(slots[current & 31], mine, bytes);
     meet(&w.meet, lanes < 32 ? lanes : 32);
@@ -109,34 +121,47 @@ static void start_fiber(int i) {
 
 static void run_block(void) {
     n_done = 0;
+    memset(block_done, 0, sizeof block_done);
     memset(barriers, 0, sizeof barriers);
+    cluster_barrier = rendezvous();
     memset(warps, 0, sizeof warps);
     for (auto &g : groups) g.clear();
-    memset(shared_storage, 0xa5, sizeof shared_storage);
+    for (int r = 0; r < n_threads / block_threads; r++)
+        memset(shared_storage[r], 0xa5, sizeof shared_storage[r]);
+    const unsigned first_block = blockIdx.x;
     for (int i = 0; i < n_threads; i++) start_fiber(i);
     while (n_done < n_threads)
         for (int i = 0; i < n_threads; i++) {
             if (fibers[i].done) continue;
             current = i;
-            threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y,
-                         i / blockDim.x / blockDim.y};
+            unsigned rank = (unsigned)(i / block_threads), t = (unsigned)(i % block_threads);
+            blockIdx.x = first_block + rank;
+            emulate_shared = emulate_shared_of((int)rank);
+            threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y,
+                         t / blockDim.x / blockDim.y};
             emulate_switch(&scheduler_sp, fibers[i].sp);
         }
 }
 
 void emulate_launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body) {
-    if (shared_bytes > EMULATE_SHARED_BYTES || block.x * block.y * block.z > EMULATE_THREADS_MAX) {
+    emulate_clusters(grid, block, shared_bytes, body, 1);
+}
+
+void emulate_clusters(dim3 grid, dim3 block, size_t shared_bytes,
+                      const std::function<void()> &body, unsigned cluster) {
+    if (shared_bytes > EMULATE_SHARED_BYTES || cluster > CLUSTER_MAX || grid.x % cluster ||
+        block.x * block.y * block.z * cluster > EMULATE_THREADS_MAX) {
         fprintf(stderr, "emulate: %zu bytes of shared memory, %u threads\n", shared_bytes, block.x);
         abort();
     }
-    emulate_shared = (uint8_t *)(((uintptr_t)shared_storage + 1023) / 1024 * 1024);
     gridDim = grid;
     blockDim = block;
-    n_threads = (int)(block.x * block.y * block.z);
+    block_threads = (int)(block.x * block.y * block.z);
+    n_threads = block_threads * (int)cluster;
     kernel_body = &body;
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
-            for (unsigned x = 0; x < grid.x; x++) {
+            for (unsigned x = 0; x < grid.x; x += cluster) {
                 blockIdx = {x, y, z};
                 run_block();
             }
@@ -166,6 +191,14 @@ void emulate_copy_wait(size_t n) {
 }
 
 extern "C" {
+cudaError_t CUDARTAPI cudaGetDevice(int *device) {
+    *device = 0;
+    return cudaSuccess;
+}
+cudaError_t CUDARTAPI cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
+    *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+    return cudaSuccess;
+}
 cudaError_t CUDARTAPI cudaGetLastError(void) { return cudaSuccess; }
 cudaError_t CUDARTAPI cudaDeviceSynchronize(void) { return cudaSuccess; }
 const char *CUDARTAPI cudaGetErrorString(cudaError_t) { return "error"; }

@@ -51,8 +51,12 @@ extern emulate_index threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 extern uint8_t *emulate_shared; /* dynamic shared memory, 1024-aligned */
 
-/* Run the kernel body for every thread of every block. */
+/* Run the kernel body for every thread of every block; `cluster` blocks along x at once. */
 void emulate_launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body);
+void emulate_clusters(dim3 grid, dim3 block, size_t shared_bytes,
+                      const std::function<void()> &body, unsigned cluster);
+void emulate_cluster_sync(void);
+uint8_t *emulate_shared_of(int rank); /* of another block of the cluster */
 void emulate_yield(void);          /* let other fibers run */
 int emulate_thread(void);          /* linear index within the block */
 void emulate_barrier(int id, int n_threads); /* named barrier; n_threads 0: all that still run */
@@ -71,11 +75,16 @@ struct emulate_config {
     emulate_config(dim3 g, dim3 b, size_t s = 0, cudaStream_t = 0) : grid(g), block(b), shared(s) {}
 };
 
-/* As the runtime's, without the attributes. */
+/* As the runtime's; of the attributes, clusters alone. */
 template <typename... P, typename... A>
 static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(P...),
                                              const A &...args) {
-    emulate_launch(c->gridDim, c->blockDim, c->dynamicSmemBytes, [=]() { kernel(args...); });
+    unsigned cluster = 1;
+    for (unsigned i = 0; i < c->numAttrs; i++)
+        if (c->attrs[i].id == cudaLaunchAttributeClusterDimension)
+            cluster = c->attrs[i].val.clusterDim.x;
+    emulate_clusters(c->gridDim, c->blockDim, c->dynamicSmemBytes, [=]() { kernel(args...); },
+                     cluster);
     return cudaSuccess;
 }
 

@@ -72,27 +72,51 @@ static __device__ __forceinline__ void put_parts(uint16_t *t, int32_t row, int32
             make_uint2(part[j][0], part[j][1]);
 }
 
-/* Keys or values [first, first + CHUNK) of a head to a tile, zeros from `end` on and past dim;
- * by n threads, of which this is number `thread`. */
-template <typename T, int DIM>
+/* Four values of a cache row. */
+template <typename T> struct four;
+template <> struct four<int8_t> {
+    static const int AT_ONCE = 16; /* loads of a thread under way */
+    uint32_t x;
+    __device__ __forceinline__ void clear() { x = 0; }
+    __device__ __forceinline__ void load(const int8_t *p) { x = __ldg((const uint32_t *)p); }
+    __device__ __forceinline__ void parts(uint32_t part[1][2]) const { parts_of(part, x); }
+};
+template <> struct four<float> {
+    static const int AT_ONCE = 8;
+    float4 x;
+    __device__ __forceinline__ void clear() { x = make_float4(0.0f, 0.0f, 0.0f, 0.0f); }
+    __device__ __forceinline__ void load(const float *p) { x = __ldg((const float4 *)p); }
+    __device__ __forceinline__ void parts(uint32_t part[3][2]) const {
+        const float f[4] = {x.x, x.y, x.z, x.w};
+        parts_of(part, f);
+    }
+};
+
+/* Keys or values [first, first + CHUNK) of a head to a tile, zeros from `end` on and past dim; by
+ * THREADS_ threads, of which this is number `thread`. Loads go out together, then they are stored. */
+template <typename T, int DIM, int THREADS_>
 static __device__ __forceinline__ void fill_tile(uint16_t *t, const T *rows, int32_t dim,
-                                                 int32_t first, int32_t end, int thread, int n) {
-    const int N = cache_parts<T>::N;
-#pragma unroll 4
-    for (int32_t i = thread; i < CHUNK * DIM / 4; i += n) {
-        int32_t r = i / (DIM / 4), d = i % (DIM / 4) * 4;
-        uint32_t part[N][2] = {};
-        if (first + r < end && d < dim) {
-            const T *x = rows + (int64_t)(first + r) * dim + d;
-            if constexpr (sizeof(T) == 1) {
-                parts_of(part, *(const uint32_t *)x);
-            } else {
-                float4 v = *(const float4 *)x;
-                const float f[4] = {v.x, v.y, v.z, v.w};
-                parts_of(part, f);
-            }
+                                                 int32_t first, int32_t end, int thread) {
+    const int N = cache_parts<T>::N, AT_ONCE = four<T>::AT_ONCE;
+    const int EACH = CHUNK * DIM / 4 / THREADS_;
+    static_assert(EACH % 4 == 0 && CHUNK * DIM / 4 % THREADS_ == 0, "no remainder");
+#pragma unroll 1
+    for (int i0 = 0; i0 < EACH; i0 += AT_ONCE) {
+        four<T> v[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            int32_t at = thread + (i0 + i) * THREADS_, r = at / (DIM / 4), d = at % (DIM / 4) * 4;
+            v[i].clear();
+            if (i0 + i < EACH && first + r < end && d < dim)
+                v[i].load(rows + (int64_t)(first + r) * dim + d);
         }
-        put_parts<DIM, N>(t, r, d, part);
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            int32_t at = thread + (i0 + i) * THREADS_, r = at / (DIM / 4), d = at % (DIM / 4) * 4;
+            uint32_t part[N][2];
+            v[i].parts(part);
+            if (i0 + i < EACH) put_parts<DIM, N>(t, r, d, part);
+        }
     }
 }
 
@@ -265,6 +289,7 @@ static __global__ void __launch_bounds__(THREADS, 2) k_attention_tile(nr_cuda_at
     const int lane = threadIdx.x % 32, t = lane % 4;
     const int32_t row = threadIdx.x / 32 * 16 + lane / 4; /* and 8 further on */
     int32_t sees[2];
+#pragma unroll
     for (int h = 0; h < 2; h++)
         sees[h] = a.causal ? min(s.n_keys, s.pos0 + first + row + 8 * h + 1) : s.n_keys;
     row_state state[2] = {{-INFINITY, 0.0f}, {-INFINITY, 0.0f}};
@@ -273,8 +298,8 @@ static __global__ void __launch_bounds__(THREADS, 2) k_attention_tile(nr_cuda_at
                 a.scale);
     for (int32_t c = 0; c < end; c += CHUNK) {
         __syncthreads();
-        fill_tile<T, DIM>(k, keys, dim, c, end, threadIdx.x, THREADS);
-        fill_tile<T, DIM>(v, values, dim, c, end, threadIdx.x, THREADS);
+        fill_tile<T, DIM, THREADS>(k, keys, dim, c, end, threadIdx.x);
+        fill_tile<T, DIM, THREADS>(v, values, dim, c, end, threadIdx.x);
         if (N == 1 && threadIdx.x < CHUNK) {
             int32_t key = min(c + (int32_t)threadIdx.x, end - 1);
             scales[threadIdx.x] = s.k_scale[base + key];
@@ -284,11 +309,13 @@ static __global__ void __launch_bounds__(THREADS, 2) k_attention_tile(nr_cuda_at
         float w[CHUNK / 8][4];
         chunk_factors f[2];
         score_chunk<DIM, N>(w, q, k);
+#pragma unroll
         for (int h = 0; h < 2; h++)
             f[h] = weigh_chunk(w, h, sees[h] - c, &state[h], N == 1 ? scales : NULL,
                                N == 1 ? scales + CHUNK : NULL);
         add_values<DIM, N>(o, w, v, f);
     }
+#pragma unroll
     for (int h = 0; h < 2; h++) {
         if (row + 8 * h >= n_rows) continue;
         float *y = a.y + (s.row0 + first + row + 8 * h) * a.ldy + (int64_t)head * dim;
@@ -326,7 +353,7 @@ static __device__ void attend_chunk(chunk_result<DIM> *result, const uint16_t *q
     typedef tile<DIM> S;
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     int32_t visible = end - first;
-    fill_tile<int8_t, DIM>(buffer, keys, dim, first, end, lane, 32);
+    fill_tile<int8_t, DIM, 32>(buffer, keys, dim, first, end, lane);
     __syncwarp();
     float acc[CHUNK / 8][4] = {}, s[CHUNK / 8][2];
 #pragma unroll
@@ -345,7 +372,7 @@ static __device__ void attend_chunk(chunk_result<DIM> *result, const uint16_t *q
         }
     }
     __syncwarp();
-    fill_tile<int8_t, DIM>(buffer, values, dim, first, end, lane, 32);
+    fill_tile<int8_t, DIM, 32>(buffer, values, dim, first, end, lane);
     /* Lane 4g+t takes the two scores of keys 8g + 2t, 8g + 2t + 1. */
     float x[2] = {0.0f, 0.0f}, m = -INFINITY, l = 0.0f;
 #pragma unroll
@@ -479,9 +506,17 @@ static cudaError_t launch_one(const nr_cuda_attention_args *a, cudaStream_t stre
     cudaError_t e = cudaFuncSetAttribute((const void *)k_attention_one<DIM>,
                                          cudaFuncAttributeMaxDynamicSharedMemorySize, (int)most);
     if (e != cudaSuccess) return e;
-    dim3 grid((unsigned)a->n_heads, (unsigned)a->m, (unsigned)a->n_spans);
-    k_attention_one<DIM><<<grid, (unsigned)(32 * warps), shared, stream>>>(*a);
-    return cudaGetLastError();
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attribute = {};
+    config.gridDim = dim3((unsigned)a->n_heads, (unsigned)a->m, (unsigned)a->n_spans);
+    config.blockDim = dim3((unsigned)(32 * warps));
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = a->sm >= 90;
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    return cudaLaunchKernelEx(&config, k_attention_one<DIM>, *a);
 }
 
 bool nr_cuda_attention_tile_fits(const nr_cuda_attention_args *a) {

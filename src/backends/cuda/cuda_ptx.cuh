@@ -96,6 +96,29 @@ PTX void let_next_launch_begin(void) {
 #endif
 }
 
+/* Blocks of a cluster: all threads of all of them meet; a word of another one's shared memory, at
+ * the place of `own` in this one's. Code for sm_90a; elsewhere nothing launches clusters. */
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+PTX void cluster_sync(void) {
+    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+PTX uint32_t cluster_word(const uint32_t *own, int rank) {
+    uint32_t word;
+    asm volatile("{\n.reg .u32 at;\nmapa.shared::cluster.u32 at, %1, %2;\n"
+                 "ld.shared::cluster.u32 %0, [at];\n}"
+                 : "=r"(word)
+                 : "r"(shared_address(own)), "r"(rank)
+                 : "memory");
+    return word;
+}
+#else
+PTX void cluster_sync(void) {}
+PTX uint32_t cluster_word(const uint32_t *own, int rank) {
+    (void)rank;
+    return *own;
+}
+#endif
+
 #undef PTX
 #endif
 #endif

@@ -131,12 +131,22 @@ static __device__ __forceinline__ void store_tile(const nr_cuda_linear_i8_args &
         bool inside = n < a.n_out;
         int32_t n_safe = inside ? n : 0;
         float scale_n = a.scale[n_safe], bias = a.bias ? a.bias[n_safe] : 0.0f, sum[2 * S::TR];
+        float residual[2 * S::TR];
+        uint32_t codes[2 * S::TR];
+#pragma unroll
+        for (int j = 0; j < 2 * S::TR; j++) { /* all loads before the first use */
+            int32_t r = row0 + 8 * (j / 2) + 2 * t + j % 2, row = m0 + r;
+            bool here = inside && row < a.m;
+            residual[j] = here && a.residual ? a.residual[row * a.ldy + n] : 0.0f;
+            codes[j] = !here ? 0 : spikes ? spikes[r * OUTS + out] : spike_codes(a, row, n);
+        }
 #pragma unroll
         for (int j = 0; j < 2 * S::TR; j++) {
             float scale = __fmul_rn(v->sx[row0 + 8 * (j / 2) + 2 * t + j % 2], scale_n);
             float value = (float)acc[i / 2][j / 2][i % 2 * 2 + j % 2];
             sum[j] = a.bias ? __fmaf_rn(value, scale, bias) : __fmul_rn(value, scale);
         }
+#pragma unroll 4
         for (int32_t o = 0; o < a.n_outliers; o++) {
             float w = a.outlier_weights[(int64_t)o * a.n_out_pad + n_safe];
 #pragma unroll
@@ -146,16 +156,14 @@ static __device__ __forceinline__ void store_tile(const nr_cuda_linear_i8_args &
 #pragma unroll
         for (int j = 0; j < 2 * S::TR; j++) {
             int32_t r = row0 + 8 * (j / 2) + 2 * t + j % 2, row = m0 + r;
-            if (!inside || row >= a.m) continue;
-            uint32_t codes = spikes ? spikes[r * OUTS + out] : spike_codes(a, row, n);
 #pragma unroll
             for (int s = 0; s < NR_CUDA_SPIKES; s++)
                 if (s < n_spikes)
-                    sum[j] = __fmaf_rn(v->spike[s][r], __fmul_rn(code_at(codes, s), scale_n),
+                    sum[j] = __fmaf_rn(v->spike[s][r], __fmul_rn(code_at(codes[j], s), scale_n),
                                        sum[j]);
             float y = vm_activate(sum[j], a.activation);
-            int64_t at = row * a.ldy + n;
-            a.y[at] = a.residual ? __fadd_rn(a.residual[at], y) : y;
+            if (a.residual) y = __fadd_rn(residual[j], y);
+            if (inside && row < a.m) a.y[row * a.ldy + n] = y;
         }
     }
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * quantize_fused.cu - rows to codes with what comes before in the same launch: a norm, or a gate. A
- * block has a row, a thread up to GROUPS times four values of it, in registers from the first load
- * to the last store.
+ * thread has up to GROUPS times four values of a row, in registers from the first load to the last
+ * store. A row is a block's, or on Hopper, where rows are few, that of eight blocks of a cluster:
+ * one multiprocessor takes 10 us for 11008 gated values, by its instructions alone.
  *
  * The five largest |x|: each warp finds its own five, by taking the largest of its lanes' largest
- * five times; one warp then does the same over what the warps found. Ties go to the lower column.
+ * five times; then every warp does the same over what all the warps of the row found, at most 32
+ * lists, a lane each. Ties go to the lower column.
  */
 #include "cuda_fused.h"
 #include "cuda_ptx.cuh"
@@ -38,13 +40,15 @@ static __device__ __forceinline__ candidate best_of_warp(candidate c) {
     return best;
 }
 
-/* What a thread holds of the row: value 4j+e is that of column 4 * (thread + j * THREADS) + e. */
+/* What a thread holds of the row: value 4j+e is that of column base + 4 * (thread + j * THREADS) + e.
+ * base: of the block, where a row has several. */
 template <int THREADS, int GROUPS> struct row_part {
+    int32_t base;
     float x[4 * GROUPS];
     uint32_t magnitude[4 * GROUPS]; /* bits + 1; 0: past the end, outlier, or taken */
 
-    __device__ __forceinline__ static int32_t column(int i) {
-        return 4 * ((int32_t)threadIdx.x + i / 4 * THREADS) + i % 4;
+    __device__ __forceinline__ int32_t column(int i) const {
+        return base + 4 * ((int32_t)threadIdx.x + i / 4 * THREADS) + i % 4;
     }
     __device__ __forceinline__ candidate best() const {
         candidate c = {0, INT32_MAX};
@@ -87,19 +91,18 @@ static __device__ float chains_of_row(const float *row, int32_t n, float mean, f
 
 template <int THREADS, int GROUPS, row_source SOURCE>
 static __device__ __forceinline__ void load_row(row_part<THREADS, GROUPS> *p, const fused_args &a,
-                                                float *shared, float *total) {
+                                                int64_t at, float *shared, float *total) {
     const int32_t n = a.q.n_in;
+    const bool norm = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER;
     const int64_t width = SOURCE == SOURCE_GATED ? 2 * (int64_t)n
                           : SOURCE == SOURCE_PLAIN ? a.q.ldx : n;
-    const float *in = a.in + blockIdx.x * width;
+    const float *in = a.in + at * width;
     float r = 0.0f, mean = 0.0f;
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
         int32_t k = p->column(4 * j);
         float4 v = k < n ? *(const float4 *)(in + k) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         p->x[4 * j] = v.x, p->x[4 * j + 1] = v.y, p->x[4 * j + 2] = v.z, p->x[4 * j + 3] = v.w;
-        if ((SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER) && k < n)
-            *(float4 *)(shared + k) = v;
         if (SOURCE == SOURCE_GATED && k < n) {
             v = *(const float4 *)(in + n + k);
             const float up[4] = {v.x, v.y, v.z, v.w};
@@ -108,9 +111,13 @@ static __device__ __forceinline__ void load_row(row_part<THREADS, GROUPS> *p, co
                 p->x[4 * j + e] = __fmul_rn(vm_activate(p->x[4 * j + e], a.activation), up[e]);
         }
     }
+    if (norm) /* the sums are over the whole row, whoever needs a part */
+#pragma unroll 8
+        for (int32_t k = 4 * threadIdx.x; k < n; k += 4 * THREADS)
+            *(float4 *)(shared + k) = *(const float4 *)(in + k);
     if (SOURCE == SOURCE_LAYER)
         mean = __fdiv_rn(chains_of_row<false>(shared, n, 0.0f, total), (float)n);
-    if (SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER) {
+    if (norm) {
         float var = __fdiv_rn(chains_of_row<true>(shared, n, mean, total), (float)n);
         r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(var, a.eps)));
     }
@@ -125,7 +132,7 @@ static __device__ __forceinline__ void load_row(row_part<THREADS, GROUPS> *p, co
             if (SOURCE == SOURCE_LAYER)
                 *x = __fmaf_rn(__fmul_rn(__fsub_rn(*x, mean), r), a.gamma[k + e], a.beta[k + e]);
         }
-        *(float4 *)((float *)a.q.x + blockIdx.x * a.q.ldx + k) =
+        *(float4 *)((float *)a.q.x + at * a.q.ldx + k) =
             make_float4(p->x[4 * j], p->x[4 * j + 1], p->x[4 * j + 2], p->x[4 * j + 3]);
     }
 }
@@ -151,109 +158,182 @@ static __device__ __forceinline__ void mark_row(row_part<THREADS, GROUPS> *p, co
     }
 }
 
-/* The five largest of the row, in every thread; they are taken out of p but for the last. */
-template <int THREADS, int GROUPS>
-static __device__ __forceinline__ void find_top(row_part<THREADS, GROUPS> *p, candidate top[TOP],
-                                                candidate found[THREADS / 32][TOP]) {
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    candidate own = p->best();
+/* No value below this can be one of the row's five largest: the fifth largest of what the block's
+ * warps have at most. 0 where they are too few, or tie. */
+template <int WARPS>
+static __device__ __forceinline__ uint32_t threshold(uint32_t own, uint32_t largest[WARPS]) {
+    int lane = threadIdx.x % 32;
+    if (WARPS < TOP) return 0;
+    if (lane == 0) largest[threadIdx.x / 32] = own;
+    __syncthreads();
+    uint32_t left = lane < WARPS ? largest[lane] : 0, fifth = 0;
 #pragma unroll
     for (int i = 0; i < TOP; i++) {
-        candidate c = best_of_warp(own);
-        if (lane == 0) found[warp][i] = c;
-        if (c.magnitude && own.column == c.column) {
+        fifth = __reduce_max_sync(ALL, left);
+        if (left == fifth) left = 0;
+    }
+    return fifth;
+}
+
+/* The largest of this warp's values, up to five, in found; they are taken out of p. */
+template <int THREADS, int GROUPS>
+static __device__ __forceinline__ void find_own(row_part<THREADS, GROUPS> *p,
+                                                candidate found[TOP],
+                                                uint32_t largest[THREADS / 32]) {
+    candidate own = p->best(), c = best_of_warp(own);
+    uint32_t least = threshold<THREADS / 32>(c.magnitude, largest);
+    for (int i = 0; i < TOP; i++) {
+        if (c.magnitude < least) c.magnitude = 0;
+        if (c.magnitude == 0) c.column = INT32_MAX;
+        if (threadIdx.x % 32 == 0) found[i] = c;
+        if (c.magnitude == 0) continue; /* the whole warp */
+        if (own.column == c.column) {
             p->take(c.column);
             own = p->best();
         }
+        c = best_of_warp(own);
     }
-    __syncthreads();
-    int next = 0;
-    candidate none = {0, INT32_MAX};
-    own = lane < THREADS / 32 ? found[lane][0] : none;
+}
+
+/* The five largest of the lists of the row's warps, in every thread; list: this lane's, descending,
+ * or of nothing. */
+static __device__ __forceinline__ void find_top(candidate top[TOP], candidate list[TOP]) {
 #pragma unroll
     for (int i = 0; i < TOP; i++) {
-        top[i] = best_of_warp(own);
-        if (top[i].magnitude && own.column == top[i].column)
-            own = ++next < TOP ? found[lane][next] : none;
+        top[i] = best_of_warp(list[0]);
+        if (top[i].magnitude && list[0].column == top[i].column) {
+#pragma unroll
+            for (int j = 0; j + 1 < TOP; j++) list[j] = list[j + 1];
+            list[TOP - 1].magnitude = 0;
+            list[TOP - 1].column = INT32_MAX;
+        }
     }
 }
 
-/* Spikes ascending by column (-1 last), and the row's scale; by one thread. */
-static __device__ void put_row_values(const fused_args &a, const candidate top[TOP],
-                                      const float values[NR_CUDA_SPIKES], float scale) {
-    int32_t columns[NR_CUDA_SPIKES];
-    float x[NR_CUDA_SPIKES];
+/* The lists of all the row's warps, a lane each. */
+template <int WARPS, int CLUSTER>
+static __device__ __forceinline__ void gather_lists(candidate list[TOP],
+                                                    const candidate (*found)[TOP]) {
+    static_assert(WARPS * CLUSTER <= 32, "a list a lane");
+    int lane = threadIdx.x % 32;
+    if (CLUSTER > 1) cluster_sync();
+    else __syncthreads();
+#pragma unroll
+    for (int i = 0; i < TOP; i++) {
+        list[i].magnitude = 0;
+        list[i].column = INT32_MAX;
+        if (lane >= WARPS * CLUSTER) continue;
+        const candidate *c = &found[lane % WARPS][i];
+        if (CLUSTER > 1) {
+            list[i].magnitude = cluster_word(&c->magnitude, lane / WARPS);
+            list[i].column = (int32_t)cluster_word((const uint32_t *)&c->column, lane / WARPS);
+        } else {
+            list[i] = *c;
+        }
+    }
+}
+
+/* Codes of this thread's values; spikes' values to where their columns come in order. */
+template <int THREADS, int GROUPS>
+static __device__ __forceinline__ void put_codes(row_part<THREADS, GROUPS> *p, const fused_args &a,
+                                                 int64_t at, const candidate top[TOP],
+                                                 float inverse) {
 #pragma unroll
     for (int i = 0; i < NR_CUDA_SPIKES; i++) {
-        columns[i] = top[i].magnitude ? top[i].column : -1;
-        x[i] = values[i];
-    }
+        int32_t column = top[i].column, place = 0;
+        bool mine = top[i].magnitude && (column - p->base) / 4 % THREADS == (int32_t)threadIdx.x;
+        if (!mine || column < p->base) continue;
+        for (int j = 0; j < NR_CUDA_SPIKES; j++) place += top[j].column < column;
 #pragma unroll
-    for (int i = 1; i < NR_CUDA_SPIKES; i++)
-#pragma unroll
-        for (int j = NR_CUDA_SPIKES - 1; j >= i; j--)
-            if ((uint32_t)columns[j] < (uint32_t)columns[j - 1]) {
-                int32_t c = columns[j];
-                float v = x[j];
-                columns[j] = columns[j - 1], x[j] = x[j - 1];
-                columns[j - 1] = c, x[j - 1] = v;
+        for (int e = 0; e < 4 * GROUPS; e++)
+            if (p->column(e) == column) {
+                a.q.spike_val[at * NR_CUDA_SPIKES + place] = p->x[e];
+                p->x[e] = 0.0f;
             }
-    for (int i = 0; i < NR_CUDA_SPIKES; i++) {
-        a.q.spike_col[blockIdx.x * NR_CUDA_SPIKES + i] = columns[i];
-        a.q.spike_val[blockIdx.x * NR_CUDA_SPIKES + i] = columns[i] >= 0 ? x[i] : 0.0f;
     }
-    a.q.sx[blockIdx.x] = scale;
-}
-
-template <int THREADS, int GROUPS, row_source SOURCE>
-static __global__ void __launch_bounds__(THREADS) k_quantize_fused(fused_args a) {
-    const int ROW = 4 * GROUPS * THREADS < ROW_MAX ? 4 * GROUPS * THREADS : ROW_MAX;
-    __shared__ __align__(16) float row[ROW]; /* later the mask of outliers */
-    __shared__ candidate found[THREADS / 32][TOP];
-    __shared__ float total, spikes[NR_CUDA_SPIKES];
-    row_part<THREADS, GROUPS> p;
-    candidate top[TOP];
-    float scale, inverse;
-    wait_for_launch_before();
-    let_next_launch_begin();
-    load_row<THREADS, GROUPS, SOURCE>(&p, a, row, &total);
-    mark_row<THREADS, GROUPS>(&p, a, (uint32_t *)row);
-    find_top<THREADS, GROUPS>(&p, top, found);
-    uint32_t rest = top[NR_CUDA_SPIKES].magnitude;
-    scale_of(rest ? __uint_as_float(rest - 1) : 0.0f, &scale, &inverse);
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
-        int32_t k = p.column(4 * j);
+        int32_t k = p->column(4 * j);
         uint32_t word = 0;
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-            float x = p.x[4 * j + e];
-#pragma unroll
-            for (int i = 0; i < NR_CUDA_SPIKES; i++)
-                if (top[i].magnitude && top[i].column == k + e) {
-                    spikes[i] = x;
-                    x = 0.0f;
-                }
-            word |= (uint32_t)(uint8_t)code_of(x, inverse) << (8 * e);
-        }
-        if (k < a.q.k_pad) *(uint32_t *)(a.q.codes + (int64_t)blockIdx.x * a.q.k_pad + k) = word;
+        for (int e = 0; e < 4; e++)
+            word |= (uint32_t)(uint8_t)code_of(p->x[4 * j + e], inverse) << (8 * e);
+        if (k < a.q.k_pad) *(uint32_t *)(a.q.codes + at * a.q.k_pad + k) = word;
     }
-    __syncthreads();
-    if (threadIdx.x == 0) put_row_values(a, top, spikes, scale);
 }
 
-template <int THREADS, int GROUPS, row_source SOURCE>
+/* Spikes' columns ascending, -1 where there are fewer; the row's scale. By one thread. */
+static __device__ void put_row_values(const fused_args &a, int64_t at, const candidate top[TOP],
+                                      float scale) {
+#pragma unroll
+    for (int i = 0; i < NR_CUDA_SPIKES; i++) {
+        int place = 0;
+#pragma unroll
+        for (int j = 0; j < NR_CUDA_SPIKES; j++) /* those of nothing come last, as they stand */
+            place += top[j].column < top[i].column || (top[j].column == top[i].column && j < i);
+        bool any = top[i].magnitude != 0;
+        a.q.spike_col[at * NR_CUDA_SPIKES + place] = any ? top[i].column : -1;
+        if (!any) a.q.spike_val[at * NR_CUDA_SPIKES + place] = 0.0f;
+    }
+    a.q.sx[at] = scale;
+}
+
+/* Shared memory: what the warps found, a sum, and the row or the mask of outliers. */
+template <int THREADS> struct fused_shared {
+    candidate found[THREADS / 32][TOP];
+    uint32_t largest[THREADS / 32];
+    float total;
+};
+
+template <int THREADS, int GROUPS, row_source SOURCE, int CLUSTER>
+static __global__ void __launch_bounds__(THREADS) k_quantize_fused(fused_args a) {
+    extern __shared__ __align__(16) uint8_t shared[];
+    fused_shared<THREADS> *s = (fused_shared<THREADS> *)shared;
+    float *row = (float *)(shared + (sizeof *s + 15) / 16 * 16);
+    const int64_t at = blockIdx.x / CLUSTER;
+    row_part<THREADS, GROUPS> p;
+    candidate top[TOP], list[TOP];
+    float scale, inverse;
+    p.base = (int32_t)(blockIdx.x % CLUSTER) * 4 * GROUPS * THREADS;
+    wait_for_launch_before();
+    let_next_launch_begin();
+    load_row<THREADS, GROUPS, SOURCE>(&p, a, at, row, &s->total);
+    mark_row<THREADS, GROUPS>(&p, a, (uint32_t *)row);
+    find_own<THREADS, GROUPS>(&p, s->found[threadIdx.x / 32], s->largest);
+    gather_lists<THREADS / 32, CLUSTER>(list, s->found);
+    find_top(top, list);
+    uint32_t rest = top[NR_CUDA_SPIKES].magnitude;
+    scale_of(rest ? __uint_as_float(rest - 1) : 0.0f, &scale, &inverse);
+    put_codes<THREADS, GROUPS>(&p, a, at, top, inverse);
+    if (threadIdx.x == 0 && p.base == 0) put_row_values(a, at, top, scale);
+    if (CLUSTER > 1) cluster_sync(); /* a block's lists are read until here */
+}
+
+template <int THREADS, int GROUPS, row_source SOURCE, int CLUSTER>
 static cudaError_t launch(const fused_args *a, bool overlap, cudaStream_t stream) {
+    static_assert(CLUSTER * THREADS * GROUPS * 4 >= 1024, "a part of a row a thread");
     cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
-    config.gridDim = dim3((unsigned)a->q.m);
+    cudaLaunchAttribute attributes[2] = {};
+    unsigned n = 0;
+    size_t row = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER ? (size_t)a->q.n_in * sizeof(float)
+                                                                : (size_t)(a->q.n_in + 31) / 32 * 4;
+    config.gridDim = dim3((unsigned)a->q.m * CLUSTER);
     config.blockDim = dim3(THREADS);
+    config.dynamicSmemBytes = (sizeof(fused_shared<THREADS>) + 15) / 16 * 16 + row;
     config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = overlap;
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    return cudaLaunchKernelEx(&config, k_quantize_fused<THREADS, GROUPS, SOURCE>, *a);
+    config.attrs = attributes;
+    if (overlap) {
+        attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[n++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (CLUSTER > 1) {
+        attributes[n].id = cudaLaunchAttributeClusterDimension;
+        attributes[n].val.clusterDim.x = CLUSTER;
+        attributes[n].val.clusterDim.y = attributes[n].val.clusterDim.z = 1;
+        n++;
+    }
+    config.numAttrs = n;
+    return cudaLaunchKernelEx(&config, k_quantize_fused<THREADS, GROUPS, SOURCE, CLUSTER>, *a);
 }
 
 static bool fits(const fused_args *a) {
@@ -261,11 +341,26 @@ static bool fits(const fused_args *a) {
            (uintptr_t)a->q.x % 16 == 0 && (uintptr_t)a->in % 16 == 0;
 }
 
+/* Clusters are code for sm_90a: that card alone. */
+static bool has_clusters(void) {
+    int device = 0, major = 0, minor = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
+               cudaSuccess &&
+           cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) ==
+               cudaSuccess &&
+           major == 9 && minor == 0;
+}
+
 template <row_source SOURCE>
 static cudaError_t choose(const fused_args *a, bool overlap, cudaStream_t stream) {
-    if (a->q.n_in <= 1024) return launch<256, 1, SOURCE>(a, overlap, stream);
-    if (a->q.n_in <= 4096) return launch<512, 2, SOURCE>(a, overlap, stream);
-    return launch<1024, 3, SOURCE>(a, overlap, stream);
+    const int32_t n = a->q.n_in;
+    if (n >= 2048 && a->q.m <= 32 && has_clusters())
+        return (n <= 4096 ? launch<128, 1, SOURCE, 8> : launch<128, 3, SOURCE, 8>)(a, overlap,
+                                                                                  stream);
+    if (n <= 1024) return launch<256, 1, SOURCE, 1>(a, overlap, stream);
+    if (n <= 4096) return launch<512, 2, SOURCE, 1>(a, overlap, stream);
+    return launch<1024, 3, SOURCE, 1>(a, overlap, stream);
 }
 
 cudaError_t nr_cuda_norm_quantize(const nr_cuda_norm_args *norm, const nr_cuda_quantize_args *q,
