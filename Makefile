@@ -75,19 +75,20 @@ isa_flags = $(if $(findstring src/backends/cpu/,$(1)),$(foreach i,$(call isa_of,
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 NVCC_MAJOR := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\).*/\1/p'))
 CUDA ?= $(if $(and $(NVCC_MAJOR),$(filter-out neon fuzz,$(BUILD)),$(filter-out 8 9 10 11,$(NVCC_MAJOR))),1,0)
+comma := ,
 ifneq ($(CUDA),0)
 CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 CUDA_LIBS := -L$(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib /usr/lib/x86_64-linux-gnu)) \
              -lcudart_static -ldl -lrt
 CUDA_CARDS ?= 80 86 89 90a
 CUDA_CODE := $(foreach c,$(CUDA_CARDS),-gencode arch=compute_$(c),code=sm_$(c)) \
-             -gencode arch=compute_80,code=compute_80
+             $(if $(filter 80,$(CUDA_CARDS)),-gencode arch=compute_80$(comma)code=compute_80)
 CUDA_SRC := $(sort $(wildcard src/backends/cuda/*.cu))
-CUDA_OBJ := $(CUDA_SRC:%.cu=build/cuda/%.o)
-NVCCFLAGS_ALL = -std=c++17 -O3 --fmad=false -lineinfo $(CUDA_CODE) $(INCLUDES) $(NVCCFLAGS) \
+CUDA_OUT := build/cuda$(if $(filter-out 80 86 89 90a,$(CUDA_CARDS))$(filter-out 4,$(words $(CUDA_CARDS))),-$(subst $() ,-,$(strip $(CUDA_CARDS))))
+CUDA_OBJ := $(CUDA_SRC:%.cu=$(CUDA_OUT)/%.o)
+NVCCFLAGS_ALL = -std=c++17 -O3 --fmad=false $(CUDA_CODE) $(INCLUDES) $(NVCCFLAGS) \
                 -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
                 -Xcompiler -Wall,-Wextra$(if $(CI),$(comma)-Werror)
-comma := ,
 endif
 
 # ---- what is built ---------------------------------------------------------------------------
@@ -112,7 +113,7 @@ RUNNER := build/release/run_tests
 say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)' && )
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 
-.PHONY: all lib tests fuzzers fuzz-replay list run test test-build test-full test-neon \
+.PHONY: all lib tests fuzzers fuzz-replay list run test test-build test-full test-neon test-gpu \
         asan ubsan tsan fuzz check bench install clean
 all: $(LIB) $(COMMAND) $(TOOLS)  ## library, command and tools in build/release (the default)
 lib: $(LIB)                      ## the library alone
@@ -128,7 +129,7 @@ $(OUT)/src/engine/self_test.o: src/engine/self_test_page.png
 # -isystem: the toolkit's headers are not held to our warnings.
 $(OUT)/src/backends/cuda/%.o: PKG_CFLAGS += -isystem $(CUDA_HOME)/include
 
-build/cuda/%.o: %.cu
+$(CUDA_OUT)/%.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)$(NVCC) $(NVCCFLAGS_ALL) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 
@@ -160,6 +161,11 @@ $(OUT)/tests/ops/%: $(OUT)/tests/ops/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
 
+$(OUT)/tests/gpu/test_cuda_ops.o: PKG_CFLAGS += -Itests/ops
+$(OUT)/tests/gpu/test_cuda_ops: $(OUT)/tests/gpu/test_cuda_ops.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
+
 $(OUT)/tests/fuzz/fuzz_http: $(OUT)/server/http_parse.o
 $(OUT)/tests/fuzz/fuzz_form: $(OUT)/server/form.o $(OUT)/server/base64.o
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \
@@ -178,7 +184,7 @@ $(OUT)/run_tests: $(OUT)/tests/run_tests.o
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@
 
 .SECONDARY:
--include $(shell find $(OUT) build/cuda -name '*.d' 2>/dev/null)
+-include $(shell find $(OUT) $(CUDA_OUT) -name '*.d' 2>/dev/null)
 
 # ---- two commands ----------------------------------------------------------------------------
 run:                             ## install what is missing, build, read the sample pages
@@ -221,6 +227,11 @@ test-neon:                       ## the NEON kernels' tests under qemu-user
 	@$(MAKE) BUILD=release build/release/run_tests
 	@$(if $(NEON_TESTS),$(MAKE) BUILD=neon tests)
 	@$(RUNNER) --jobs $(JOBS) $(RUN_NEON)
+
+test-gpu:                        ## ops, models and LLaVA-1.5-7B's shapes on this machine's card
+	@tools/install_deps.sh build test
+	@$(MAKE) BUILD=release tests
+	@tools/gpu/run.sh build/release
 
 asan ubsan tsan:                 ## the tests under one sanitizer
 	@$(MAKE) BUILD=release build/release/run_tests

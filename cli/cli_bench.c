@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * cli_bench.c - `newsreader bench`: one whole request, timed by stage: load, a picture, 40 tokens
- * of text, 128 tokens of answer (stop tokens suppressed).
+ * of text, 128 tokens of answer (stop tokens suppressed). With --slots N, N of them at once on top.
  */
-#include "cli.h"
+#include "cli_bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,7 +121,19 @@ static void print_text(nr_engine *engine, const result *r, bool first) {
     print_card(engine);
 }
 
-static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *session,
+static void print_slots(const cli_options *o, const cli_slots_result *r) {
+    double rate = (double)r->window_tokens / (r->window_ms * 1e-3);
+    if (o->json)
+        cli_print_json(json_pack("{s:i, s:f, s:f, s:I, s:f, s:f}", "slots", r->n_slots, "begun_ms",
+                                 r->begun_ms, "window_ms", r->window_ms, "window_tokens",
+                                 (json_int_t)r->window_tokens, "tokens_per_second", rate,
+                                 "total_ms", r->total_ms));
+    else
+        printf("%2d at once   %9.1f ms   all have begun after %.1f ms; then %.2f tok/s together\n",
+               r->n_slots, r->total_ms, r->begun_ms, rate);
+}
+
+static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session **session,
                          nr_error *err) {
     char question[QUESTION_BYTES_MAX];
     nr_picture *picture = NULL;
@@ -130,31 +142,41 @@ static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *se
     nr_status status = NR_STATUS_OK;
     if (info.image_tokens > 0)
         status = o->image ? cli_picture_read(o->image, &picture, err) : make_picture(&picture, err);
-    if (status == NR_STATUS_OK) status = nr_session_set_picture(session, picture, o->fit, err);
+    if (status == NR_STATUS_OK) status = nr_session_set_picture(*session, picture, o->fit, err);
     if (status == NR_STATUS_OK)
-        status = make_question(session, info.image_tokens + TEXT_TOKENS, question, err);
+        status = make_question(*session, info.image_tokens + TEXT_TOKENS, question, err);
     for (int i = 0; i < o->n_runs && status == NR_STATUS_OK; i++) {
         result r = {.load_peak_bytes = load_peak_bytes};
-        status = run_once(session, picture, question, o, &r, err);
+        status = run_once(*session, picture, question, o, &r, err);
         if (status != NR_STATUS_OK) break;
         if (o->json)
             print_json(engine, &r);
         else
             print_text(engine, &r, i == 0);
     }
+    if (status == NR_STATUS_OK && o->engine.n_slots > 1) {
+        cli_slots_result r;
+        cli_set_session(NULL);
+        nr_session_free(*session); /* a scheduler has the engine to itself */
+        *session = NULL;
+        status = cli_bench_slots(engine, picture, question, o, &r, err);
+        if (status == NR_STATUS_OK) print_slots(o, &r);
+    }
     nr_picture_free(picture);
     return status;
 }
 
-int cmd_bench(const cli_options *options) {
+int cmd_bench(const cli_options *given) {
+    cli_options with_slots = *given, *options = &with_slots;
     nr_engine *engine = NULL;
     nr_session *session = NULL;
     nr_error err;
     if (!cli_no_files(options, "bench")) return CLI_USAGE;
+    options->engine.scheduler = options->engine.n_slots > 1;
     nr_ladder_report report;
     int code = cli_open(options, &report, &engine, &session);
     if (code != CLI_OK) return code;
-    nr_status status = run_all(options, engine, session, &err);
+    nr_status status = run_all(options, engine, &session, &err);
     if (status != NR_STATUS_OK) cli_report(options, NULL, &err);
     cli_set_session(NULL);
     nr_session_free(session);

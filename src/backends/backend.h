@@ -182,6 +182,9 @@ typedef struct nr_backend_ops {
                      int32_t patch);
     /* Lowest index of the largest value; host result. */
     int32_t (*argmax)(nr_backend *be, const float *x, int32_t n);
+    /* The same of n_rows <= 64 rows of n values at once; out is host. NULL: one after the other. */
+    void (*argmax_each)(nr_backend *be, const float *const *rows, int n_rows, int32_t n,
+                        int32_t *out);
 } nr_backend_ops;
 
 /* First member of every backend's own struct. */

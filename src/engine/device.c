@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A prompt of one picture and its question goes through a card at once: weights are read once, and
- * the tiles of its products are full. Scratch grows with it. */
-#define CUDA_PREFILL_ROWS 640
+/* Rows of a forward call: half a prompt of LLaVA's, enough for full tiles; scratch grows with it. */
+#define CUDA_PREFILL_ROWS 320
 
 nr_status nr_device_parse(const char *text, nr_device *out, nr_error *err) {
     char *end;
     nr_device device = {.kind = NR_DEVICE_CPU};
+    if (!text) text = getenv("NR_DEVICE");
     if (text && strcmp(text, "auto") == 0) {
         device.kind = NR_DEVICE_AUTO;
     } else if (text && strcmp(text, "cpu") != 0) {

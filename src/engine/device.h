@@ -20,7 +20,8 @@ typedef struct nr_device {
     int card; /* CUDA and AUTO: number of the card */
 } nr_device;
 
-/* NULL or "cpu"; "cuda", "cuda:N"; "auto": cuda:0 where it will do. Errors: ARG. */
+/* "cpu"; "cuda", "cuda:N"; "auto": cuda:0 where it will do; NULL: environment NR_DEVICE, else cpu.
+ * Errors: ARG. */
 nr_status nr_device_parse(const char *text, nr_device *out, nr_error *err);
 /* "cpu", "cuda:1", static; AUTO is not a device yet. */
 const char *nr_device_name(nr_device device);

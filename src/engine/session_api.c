@@ -133,8 +133,9 @@ static nr_status see(nr_session *s, const nr_preprocess_settings *settings, cons
                              s->preprocess_scratch_bytes, err));
     double ready_ms = nr_clock_ms();
     nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, tap);
+    nr_status status = nr_backend_check(s->engine->be, err);
     s->stats.vision_ms = nr_clock_ms() - ready_ms;
-    return nr_backend_check(s->engine->be, err);
+    return status;
 }
 
 nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_fit fit,

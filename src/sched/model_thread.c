@@ -204,6 +204,7 @@ static void run_tower(nr_scheduler *s, nr_slot *slot) {
     nr_sequence_set_image(&slot->sequence, c->kit.be, slot->job->pixels, NULL);
     if (c->keep)
         c->keep(c->pictures_ctx, slot->job->picture_key, slot->sequence.cache.image_features);
+    (void)nr_backend_check(c->kit.be, NULL); /* waits, so that the time is the tower's; told later */
     slot->stats.vision_ms = nr_clock_ms() - start_ms;
 }
 
@@ -309,6 +310,15 @@ static void give(nr_scheduler *s, nr_slot *slot) {
     pthread_mutex_unlock(&s->lock);
 }
 
+/* What follows for all whose prompt or token was the last to be read. */
+static void choose(const batch *b) {
+    nr_answer *answers[NR_BATCH_MAX];
+    int n = 0;
+    for (int i = 0; i < b->n; i++)
+        if (nr_sequence_left(&b->slots[i]->sequence) == 0) answers[n++] = &b->slots[i]->answer;
+    nr_answers_choose(answers, n);
+}
+
 static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double read_ms,
                        bool looked) {
     pthread_mutex_lock(&s->lock);
@@ -342,8 +352,7 @@ void *nr_scheduler_thread(void *scheduler) {
         gather(s, &b);
         if (b.n == 0) continue;
         nr_sequences_read(b.shares, b.n, NULL);
-        for (int i = 0; i < b.n; i++)
-            if (nr_sequence_left(&b.slots[i]->sequence) == 0) nr_answer_choose(&b.slots[i]->answer);
+        choose(&b);
         if (device_failed(s)) continue;
         count_turn(s, &b, looked_ms - start_ms, nr_clock_ms() - looked_ms, looked);
         for (int i = 0; i < b.n; i++)

@@ -65,6 +65,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->workspace_bytes = be->scratch.region_bytes - used;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
+    l->overlap = be->overlap;
 }
 
 static void record_f32(nr_cuda_backend *be, const nr_linear_args *a) {
@@ -156,7 +157,7 @@ static void cuda_embed(nr_backend *base, float *y, int64_t ldy, const int32_t *i
 
 static void record_norm(nr_cuda_backend *be, nr_cuda_norm_args args) {
     if (args.m <= 0) return;
-    nr_cuda_norm_args *n = &nr_cuda_record(be, NR_CUDA_NORM)->u.norm;
+    nr_cuda_norm_args *n = &nr_cuda_record(be, NR_CUDA_NORM)->norm;
     n->y = args.y; /* by field: padding stays zero */
     n->x = args.x;
     n->gamma = args.gamma;
@@ -277,6 +278,7 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     s->head_dim = kv->head_dim;
     s->cap = kv->cap;
     s->dtype = kv->dtype;
+    s->overlap = be->overlap;
     nr_cuda_submit(be);
 }
 
@@ -362,22 +364,36 @@ static void cuda_patchify(nr_backend *base, float *y, const float *pixels, int32
     nr_cuda_submit(be);
 }
 
-static int32_t cuda_argmax(nr_backend *base, const float *x, int32_t n) {
+/* One launch, one copy, one wait for all rows. Token 0 where the card failed; check tells. */
+static void cuda_argmax_each(nr_backend *base, const float *const *rows, int n_rows, int32_t n,
+                             int32_t *out) {
     nr_cuda_backend *be = nr_cuda_self(base);
-    NR_ASSERT(n > 0);
+    nr_cuda_argmax_args a = {.n_rows = n_rows, .n = n, .index = be->scratch.result};
+    size_t bytes = (size_t)n_rows * sizeof *out;
+    NR_ASSERT(n > 0 && n_rows > 0 && n_rows <= NR_CUDA_SPANS_MAX);
+    memcpy(a.rows, rows, (size_t)n_rows * sizeof *rows);
     nr_cuda_flush(be);
     if (be->error.status == NR_STATUS_OK &&
-        nr_cuda_ok(be, nr_cuda_argmax(be->scratch.result, x, n, be->stream), "argmax") &&
+        nr_cuda_ok(be, nr_cuda_argmax(&a, be->stream), "argmax") &&
         nr_cuda_ok(be,
-                   cudaMemcpyAsync(be->result, be->scratch.result, sizeof *be->result,
-                                   cudaMemcpyDeviceToHost, be->stream),
+                   cudaMemcpyAsync(be->result, be->scratch.result, bytes, cudaMemcpyDeviceToHost,
+                                   be->stream),
                    "copying from the card"))
         nr_cuda_ok(be, cudaStreamSynchronize(be->stream), "computing");
-    return be->error.status == NR_STATUS_OK ? be->result[0] : 0;
+    if (be->error.status == NR_STATUS_OK) memcpy(out, be->result, bytes);
+    else memset(out, 0, bytes);
+}
+
+static int32_t cuda_argmax(nr_backend *be, const float *x, int32_t n) {
+    int32_t index;
+    cuda_argmax_each(be, &x, 1, n, &index);
+    return index;
 }
 
 static nr_status cuda_check(nr_backend *base, nr_error *err) {
-    const nr_cuda_backend *be = nr_cuda_self(base);
+    nr_cuda_backend *be = nr_cuda_self(base);
+    if (be->error.status == NR_STATUS_OK)
+        nr_cuda_ok(be, cudaStreamSynchronize(be->stream), "computing");
     if (be->error.status == NR_STATUS_OK) return NR_STATUS_OK;
     if (err) *err = be->error;
     return be->error.status;
@@ -446,6 +462,7 @@ static const nr_backend_ops cuda_ops = {
     .attention = cuda_attention,
     .patchify = cuda_patchify,
     .argmax = cuda_argmax,
+    .argmax_each = cuda_argmax_each,
 };
 
 /* The card's name and what it can do. */
@@ -498,6 +515,7 @@ static nr_status open_card(nr_cuda_backend *be, nr_error *err) {
 
 nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_error *err) {
     const char *kernels = getenv("NR_CUDA_KERNELS"), *graphs = getenv("NR_CUDA_GRAPHS");
+    const char *overlap = getenv("NR_CUDA_OVERLAP");
     nr_cuda_backend *be = nr_calloc(1, sizeof *be);
     NR_FAIL_IF(!be, NO_MEMORY, "CUDA backend");
     be->base = (nr_backend){.ops = &cuda_ops, .isa = be->isa, .n_threads = nr_cpu_count()};
@@ -506,6 +524,7 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->plain = kernels && strcmp(kernels, "plain") == 0;
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
+    be->overlap = be->sm >= 90 && !be->plain && !(overlap && strcmp(overlap, "0") == 0);
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

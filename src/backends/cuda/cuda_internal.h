@@ -40,6 +40,13 @@ typedef enum nr_cuda_kind {
     NR_CUDA_COPY
 } nr_cuda_kind;
 
+/* What is computed on the way to a linear's codes: the op whose result its x is. */
+typedef enum nr_cuda_before {
+    NR_CUDA_BEFORE_NONE,
+    NR_CUDA_BEFORE_NORM,  /* op.norm */
+    NR_CUDA_BEFORE_GATED  /* op.x, op.act */
+} nr_cuda_before;
+
 /* Zeroed before it is filled: it is hashed as bytes. */
 typedef struct nr_cuda_op {
     nr_cuda_kind kind;
@@ -47,12 +54,13 @@ typedef struct nr_cuda_op {
     float *y;
     const float *x;
     int64_t n; /* values; COPY: bytes */
+    nr_cuda_before before; /* LINEAR_I8 */
+    nr_cuda_norm_args norm; /* NORM, and LINEAR_I8 behind one */
     nr_cuda_quantize_args quantize; /* LINEAR_I8, RESIDUAL */
     union {
         nr_cuda_linear_i8_args i8;
         nr_cuda_linear_f32_args f32;
         nr_cuda_embed_args embed;
-        nr_cuda_norm_args norm;
         nr_cuda_rope_args rope;
         nr_cuda_kv_store_args kv_store;
         nr_cuda_attention_args attention;
@@ -94,6 +102,7 @@ typedef struct nr_cuda_backend {
     int device;
     bool plan_only; /* sizes alone: no context, no card */
     bool plain;     /* the plain kernels, bit-equal to the reference */
+    bool overlap;   /* small launches begin while the one before ends */
     bool graphs;
     int sm, n_multiprocessors;
     char isa[16], card[64], pci[24];
@@ -174,6 +183,9 @@ bool nr_cuda_push_behind(nr_cuda_backend *be, const void *at, const void *host, 
 const int32_t *nr_cuda_push_ints(nr_cuda_backend *be, const int32_t *host, int64_t n);
 void nr_cuda_drop_graphs(nr_cuda_backend *be);
 nr_cuda_graph_key nr_cuda_hash(const void *bytes, size_t n);
+
+/* ---- cuda_fuse.c: before a list is run */
+void nr_cuda_fuse(nr_cuda_backend *be);
 
 /* ---- cuda_run.c */
 cudaError_t nr_cuda_run(nr_cuda_backend *be, const nr_cuda_op *op);

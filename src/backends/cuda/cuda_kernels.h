@@ -72,6 +72,7 @@ typedef struct nr_cuda_linear_i8_args {
     size_t workspace_bytes;
     int sm; /* 80, 86, 89, 90 */
     int n_multiprocessors;
+    bool overlap; /* launched while the kernel before ends (sm_90) */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
@@ -123,7 +124,7 @@ size_t nr_cuda_attention_workspace(int64_t rows_max, int64_t keys_max, int n_mul
 cudaError_t nr_cuda_attention_plain(const nr_cuda_attention_args *args, cudaStream_t stream);
 size_t nr_cuda_attention_plain_workspace(int64_t keys_max, int n_multiprocessors);
 
-/* Store rows of keys and values. */
+/* Store rows of keys and values; k is written where it is rotated. */
 typedef struct nr_cuda_kv_store_args {
     const float *k, *v; /* [rows, n_kv_heads * head_dim] */
     int64_t ldk, ldv;
@@ -131,6 +132,12 @@ typedef struct nr_cuda_kv_store_args {
     int32_t n_spans, m;
     int32_t n_kv_heads, head_dim, cap;
     nr_dtype dtype;
+    /* Rotated first, in place, where cos_sin is given: n_heads of q and the keys, ldk apart. */
+    float *q;
+    const int32_t *positions; /* device [n_spans * m] */
+    const float *cos_sin;
+    int32_t n_heads;
+    bool overlap; /* as above */
 } nr_cuda_kv_store_args;
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *args, cudaStream_t stream);
 
@@ -175,8 +182,13 @@ cudaError_t nr_cuda_rope(const nr_cuda_rope_args *args, cudaStream_t stream);
 
 cudaError_t nr_cuda_patchify(float *y, const float *pixels, int32_t side_h, int32_t side_w,
                              int32_t patch, cudaStream_t stream);
-/* *index = lowest index of the largest of n values. */
-cudaError_t nr_cuda_argmax(int32_t *index, const float *x, int32_t n, cudaStream_t stream);
+/* index[i] = lowest index of the largest of the n values of row i. */
+typedef struct nr_cuda_argmax_args {
+    const float *rows[NR_CUDA_SPANS_MAX];
+    int32_t n_rows, n;
+    int32_t *index; /* device [n_rows] */
+} nr_cuda_argmax_args;
+cudaError_t nr_cuda_argmax(const nr_cuda_argmax_args *args, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
+ *
  * kv_store.cu - rows of keys and values into the caches of their sequences: a warp a head of a row,
- * keys and values one after the other. */
-#include "cuda_math.cuh"
+ * keys and values one after the other. Queries and keys may be rotated on the way; heads of queries
+ * then have a warp as well.
+ */
+#include "cuda_ptx.cuh"
 
 #include <cuda_fp16.h>
 
@@ -31,14 +34,20 @@ static __device__ void put_codes(void *cache, float *scales, int64_t at, const f
     if (threadIdx.x == 0) scales[at] = scale;
 }
 
-static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store_args a) {
-    int32_t item = blockIdx.x * WARPS + threadIdx.y;
-    if (item >= a.m * a.n_kv_heads) return;
-    const nr_cuda_span s = a.spans[blockIdx.y];
-    int32_t head = item % a.n_kv_heads, i = item / a.n_kv_heads, dim = a.head_dim;
-    int64_t row = s.row0 + i, at = (int64_t)head * a.cap + s.pos0 + i;
-    const float *k = a.k + row * a.ldk + (int64_t)head * dim;
-    const float *v = a.v + row * a.ldv + (int64_t)head * dim;
+/* In place; lanes see one another's values behind it. */
+static __device__ void rotate_head(float *x, const float *cos_sin, int32_t dim) {
+    int32_t half = dim / 2;
+    for (int32_t i = threadIdx.x; i < half; i += 32) {
+        float a = x[i], b = x[half + i], c = cos_sin[i], s = cos_sin[half + i];
+        x[i] = __fsub_rn(__fmul_rn(a, c), __fmul_rn(b, s));
+        x[half + i] = __fadd_rn(__fmul_rn(b, c), __fmul_rn(a, s));
+    }
+    __syncwarp();
+}
+
+static __device__ void store_head(const nr_cuda_kv_store_args &a, const nr_cuda_span &s, int64_t at,
+                                  const float *k, const float *v) {
+    int32_t dim = a.head_dim;
     if (a.dtype == NR_DTYPE_I8) {
         put_codes(s.k, s.k_scale, at, k, dim);
         put_codes(s.v, s.v_scale, at, v, dim);
@@ -51,8 +60,37 @@ static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store
     }
 }
 
+static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store_args a) {
+    int32_t n_q = a.cos_sin ? a.n_heads : 0, heads = n_q + a.n_kv_heads, dim = a.head_dim;
+    int32_t item = blockIdx.x * WARPS + threadIdx.y;
+    wait_for_launch_before();
+    let_next_launch_begin();
+    if (item >= a.m * heads) return;
+    const nr_cuda_span s = a.spans[blockIdx.y];
+    int32_t head = item % heads - n_q, i = item / heads;
+    int64_t row = s.row0 + i;
+    const float *cos_sin = a.cos_sin ? a.cos_sin + (int64_t)a.positions[row] * dim : NULL;
+    if (head < 0) {
+        rotate_head(a.q + row * a.ldk + (int64_t)(head + n_q) * dim, cos_sin, dim);
+        return;
+    }
+    const float *k = a.k + row * a.ldk + (int64_t)head * dim;
+    if (cos_sin) rotate_head((float *)k, cos_sin, dim);
+    store_head(a, s, (int64_t)head * a.cap + s.pos0 + i, k,
+               a.v + row * a.ldv + (int64_t)head * dim);
+}
+
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *a, cudaStream_t stream) {
-    dim3 grid((unsigned)((a->m * a->n_kv_heads + WARPS - 1) / WARPS), (unsigned)a->n_spans);
-    k_kv_store<<<grid, dim3(32, WARPS), 0, stream>>>(*a);
-    return cudaGetLastError();
+    int32_t items = a->m * (a->n_kv_heads + (a->cos_sin ? a->n_heads : 0));
+    dim3 grid((unsigned)((items + WARPS - 1) / WARPS), (unsigned)a->n_spans);
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attribute = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(32, WARPS);
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = a->overlap;
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    return cudaLaunchKernelEx(&config, k_kv_store, *a);
 }

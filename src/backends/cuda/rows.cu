@@ -127,13 +127,13 @@ static __device__ void largest_of_warp(float *x, int32_t *i) {
     }
 }
 
-static __global__ void __launch_bounds__(ARGMAX_THREADS) k_argmax(int32_t *index, const float *x,
-                                                                  int32_t n) {
+static __global__ void __launch_bounds__(ARGMAX_THREADS) k_argmax(nr_cuda_argmax_args a) {
+    const float *x = a.rows[blockIdx.x];
     __shared__ float best_x[32];
     __shared__ int32_t best_i[32];
     float largest = x[0];
     int32_t at = 0;
-    for (int32_t i = threadIdx.x; i < n; i += ARGMAX_THREADS) keep_larger(&largest, &at, x[i], i);
+    for (int32_t i = threadIdx.x; i < a.n; i += ARGMAX_THREADS) keep_larger(&largest, &at, x[i], i);
     largest_of_warp(&largest, &at);
     if (threadIdx.x % 32 == 0) {
         best_x[threadIdx.x / 32] = largest;
@@ -144,10 +144,10 @@ static __global__ void __launch_bounds__(ARGMAX_THREADS) k_argmax(int32_t *index
     largest = best_x[threadIdx.x];
     at = best_i[threadIdx.x];
     largest_of_warp(&largest, &at);
-    if (threadIdx.x == 0) *index = at;
+    if (threadIdx.x == 0) a.index[blockIdx.x] = at;
 }
 
-cudaError_t nr_cuda_argmax(int32_t *index, const float *x, int32_t n, cudaStream_t stream) {
-    k_argmax<<<1, ARGMAX_THREADS, 0, stream>>>(index, x, n);
+cudaError_t nr_cuda_argmax(const nr_cuda_argmax_args *a, cudaStream_t stream) {
+    k_argmax<<<(unsigned)a->n_rows, ARGMAX_THREADS, 0, stream>>>(*a);
     return cudaGetLastError();
 }
