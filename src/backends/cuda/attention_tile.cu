@@ -513,7 +513,7 @@ static cudaError_t launch_one(const nr_cuda_attention_args *a, cudaStream_t stre
     config.dynamicSmemBytes = shared;
     config.stream = stream;
     config.attrs = &attribute;
-    config.numAttrs = a->sm >= 90;
+    config.numAttrs = a->sm == 90; /* other code does not wait */
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
     return cudaLaunchKernelEx(&config, k_attention_one<DIM>, *a);

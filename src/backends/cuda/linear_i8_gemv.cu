@@ -232,7 +232,7 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStr
     config.blockDim = dim3(THREADS);
     config.stream = stream;
     config.attrs = &attribute;
-    config.numAttrs = overlap && a->sm >= 90;
+    config.numAttrs = overlap && a->sm == 90; /* other code does not wait */
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
     return cudaLaunchKernelEx(&config, k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS>, *a);
