@@ -69,30 +69,31 @@ static void print_json(nr_engine *engine, const result *r) {
     nr_engine_info info = nr_engine_get_info(engine);
     const nr_session_stats *s = &r->stats;
     json_t *line = json_pack(
-        "{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I, s:I}",
+        "{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, "
+        "s:I, s:I}",
         "model", cli_json_name(info.model), "dtype", info.dtype, "device", info.device,
-        "device_note", info.device_note, "kernels", info.kernels,
-        "prompt_template", info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms,
-        "load_peak_bytes", (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms,
-        "vision_ms", s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
+        "device_note", info.device_note, "kernels", info.kernels, "prompt_template",
+        info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms, "load_peak_bytes",
+        (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms, "vision_ms",
+        s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
         "answer_tokens", s->answer_tokens, "decode_ms", s->decode_ms, "total_ms", r->total_ms,
         "planned_bytes", (json_int_t)nr_engine_get_plan(engine).total_bytes,
         "planned_resident_bytes", (json_int_t)nr_engine_get_plan(engine).resident_bytes,
         "peak_bytes", (json_int_t)nr_memory_usage_get().resident_peak_bytes);
     nr_device_usage card = nr_device_usage_get(engine);
-    if (line && card.card[0])
-        json_object_set_new(line, "card", cli_device_json(&card));
+    if (line && card.card[0]) json_object_set_new(line, "card", cli_device_json(&card));
     cli_print_json(line);
 }
 
 static void print_card(nr_engine *engine) {
     nr_device_usage d = nr_device_usage_get(engine);
     if (d.card[0])
-        printf("card         %9.3f GB   planned %.3f GB, the driver's own %.3f GB on top; whole card "
-               "%.3f of %.3f GB used\n",
-               (double)d.reserved_bytes * 1e-9,
-               (double)nr_engine_get_plan(engine).vram_bytes * 1e-9, (double)d.context_bytes * 1e-9,
-               (double)d.used_bytes * 1e-9, (double)d.total_bytes * 1e-9);
+        printf(
+            "card         %9.3f GB   planned %.3f GB, the driver's own %.3f GB on top; whole card "
+            "%.3f of %.3f GB used\n",
+            (double)d.reserved_bytes * 1e-9, (double)nr_engine_get_plan(engine).vram_bytes * 1e-9,
+            (double)d.context_bytes * 1e-9, (double)d.used_bytes * 1e-9,
+            (double)d.total_bytes * 1e-9);
 }
 
 static void print_text(nr_engine *engine, const result *r, bool first) {

@@ -26,8 +26,10 @@ static nr_status run_jobs(nr_sched *sched, nr_job **jobs, const nr_request *requ
     }
     for (int i = 0; i < n; i++)
         if (wait_for(jobs[i], NR_EVENT_TEXT).kind == NR_EVENT_END)
-            return cli_fail(err, NR_STATUS_ARG, "bench: answer %d ended before all had begun: more "
-                                                "--tokens are needed", i);
+            return cli_fail(err, NR_STATUS_ARG,
+                            "bench: answer %d ended before all had begun: more "
+                            "--tokens are needed",
+                            i);
     double all_ms = cli_now_ms();
     nr_sched_stats before = nr_sched_get_stats(sched);
     nr_event end = wait_for(jobs[0], NR_EVENT_END);

@@ -146,6 +146,8 @@ typedef struct nr_memory_plan {
     uint64_t resident_bytes;    /* all that stays: everything but the three above */
     uint64_t total_bytes;       /* the peak; what a ceiling is compared with */
     uint64_t ram_bytes, vram_bytes; /* total_bytes by device; vram: all that is allocated there */
+    uint64_t context_bytes;      /* what a card's driver takes for itself beside the plan: as
+                                    measured once; nr_device_usage has what it is. In no sum */
     uint64_t picture_pixels_max; /* of a picture there is room for */
     int32_t n_slots, context_tokens;
     nr_kv_type kv;              /* F16 or INT8 */

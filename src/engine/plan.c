@@ -134,7 +134,9 @@ static void begin(nr_memory_plan *p, const char *name, nr_device device,
     uint64_t pixels = o->picture_pixels_max ? o->picture_pixels_max : NR_IMAGE_PIXELS_MAX;
     p->picture_pixels_max = pixels;
     p->picture_bytes = nr_picture_bytes_max(pixels, o->n_pictures ? o->n_pictures : 1);
-    if (p->apart) p->process_bytes += NR_CUDA_PROCESS_BYTES;
+    if (!p->apart) return;
+    p->process_bytes += NR_CUDA_PROCESS_BYTES;
+    p->context_bytes = NR_CUDA_CONTEXT_BYTES;
 }
 
 static void finish(nr_memory_plan *p) {

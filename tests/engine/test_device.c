@@ -34,9 +34,9 @@ static void test_names(void **state) {
                 {"cuda", NR_DEVICE_CUDA, 0},
                 {"cuda:0", NR_DEVICE_CUDA, 0},
                 {"cuda:15", NR_DEVICE_CUDA, 15}};
-    static const char *const bad[] = {"",        "gpu",      "cuda:",     "cuda:16", "cuda:-1",
-                                      "cuda: 1", "cuda:1 ",  "cuda:0x1",  "CPU",     "cuda:99999999999",
-                                      "cudax",   "cuda:0,1"};
+    static const char *const bad[] = {
+        "",        "gpu",      "cuda:", "cuda:16",          "cuda:-1", "cuda: 1",
+        "cuda:1 ", "cuda:0x1", "CPU",   "cuda:99999999999", "cudax",   "cuda:0,1"};
     nr_device device;
     for (size_t i = 0; i < NR_COUNT(good); i++) {
         MUST(nr_device_parse(good[i].text, &device, err));
@@ -98,7 +98,8 @@ static void test_auto(void **state) {
     nr_engine_info info = nr_engine_get_info(engine);
     bool card = has_card();
     assert_string_equal(info.device, card ? "cuda:0" : "cpu");
-    assert_true(strncmp(info.device_note, card ? "auto: cuda:0, " : "auto: cpu, because ", 14) == 0);
+    assert_true(strncmp(info.device_note, card ? "auto: cuda:0, " : "auto: cpu, because ", 14) ==
+                0);
     nr_engine_close(engine);
     o.vram_bytes_max = 1000; /* nothing fits: the CPU, whatever there is */
     MUST(nr_engine_open(model, &o, &engine, err));
@@ -147,9 +148,31 @@ static void test_plan(void **state) {
     assert_true(card.vram_bytes > 7000000000u);
 }
 
+/* The configuration file has the key, for all and for a rung. */
+static void test_file(void **state) {
+    (void)state;
+    char path[4096];
+    nr_ladder_file file;
+    fixture_temp_dir(temp);
+    FILE *f = fopen(fixture_path(path, "%s/config.json", temp), "w");
+    assert_non_null(f);
+    fputs("{\"device\": \"auto\", \"max_vram\": \"8GB\", \"rungs\": [{\"model\": \"a\"}, "
+          "{\"model\": \"b\", \"device\": \"cpu\", \"max_vram\": 0}]}",
+          f);
+    fclose(f);
+    MUST(nr_ladder_file_read(path, NULL, &file, err));
+    assert_string_equal(file.rungs[0].options.device, "auto");
+    assert_int_equal(file.rungs[0].options.vram_bytes_max, 8000000000u);
+    assert_string_equal(file.rungs[1].options.device, "cpu");
+    assert_int_equal(file.rungs[1].options.vram_bytes_max, 0);
+    nr_ladder_file_free(&file);
+    fixture_remove_tree(temp);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names), cmocka_unit_test(test_default_is_cpu),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_auto), cmocka_unit_test(test_plan)};
+        cmocka_unit_test(test_names),    cmocka_unit_test(test_default_is_cpu),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_plan),     cmocka_unit_test(test_file)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

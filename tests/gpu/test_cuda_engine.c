@@ -64,7 +64,8 @@ static void compare(nr_precision precision, nr_kv_type kv) {
         nr_picture_free(picture);
         for (size_t q = 0; q < NR_COUNT(questions); q++, n++) {
             for (int i = 0; i < 2; i++) ask(sessions[i], questions[q], answers[i]);
-            if (strcmp(answers[0], answers[1]) == 0) n_equal++;
+            if (strcmp(answers[0], answers[1]) == 0)
+                n_equal++;
             else
                 print_message("%s: %s\n  cpu   %s\n  cuda  %s\n", pictures[p], questions[q],
                               answers[0], answers[1]);
@@ -114,12 +115,13 @@ static void test_memory(void **state) {
         for (size_t q = 0; q < NR_COUNT(questions); q++) ask(session, questions[q], answer);
         nr_device_usage d = nr_device_usage_get(engine);
         assert_int_equal(d.reserved_bytes, nr_engine_get_plan(engine).vram_bytes);
-        print_message("round %d: reserved %llu, planned %llu, context %llu, process %llu, card %llu "
-                      "of %llu bytes\n",
-                      round, (unsigned long long)d.reserved_bytes,
-                      (unsigned long long)nr_engine_get_plan(engine).vram_bytes,
-                      (unsigned long long)d.context_bytes, (unsigned long long)d.process_bytes,
-                      (unsigned long long)d.used_bytes, (unsigned long long)d.total_bytes);
+        print_message(
+            "round %d: reserved %llu, planned %llu, context %llu, process %llu, card %llu "
+            "of %llu bytes\n",
+            round, (unsigned long long)d.reserved_bytes,
+            (unsigned long long)nr_engine_get_plan(engine).vram_bytes,
+            (unsigned long long)d.context_bytes, (unsigned long long)d.process_bytes,
+            (unsigned long long)d.used_bytes, (unsigned long long)d.total_bytes);
         if (round == 1) used_bytes = d.process_bytes;
         if (round > 1) assert_int_equal(d.process_bytes, used_bytes);
     }

@@ -14,7 +14,7 @@
 #define SCRATCH_BYTES ((size_t)256 << 20)
 
 static nr_backend *ref, *cuda;
-static nr_arena device;   /* what inputs and outputs lie in; rewound for every case */
+static nr_arena device; /* what inputs and outputs lie in; rewound for every case */
 static void *ref_scratch;
 static bool few, plain;
 static double worst_attention;
@@ -134,8 +134,13 @@ static void compare_linear(const pair *p, int64_t m, nr_activation activation, b
     guarded x = random_floats((m - 1) * ldx + n_in, 2.0f, 21);
     guarded want = random_floats((m - 1) * ldy + n_out, 3.0f, 22); /* the residual, in place */
     float *y = put_guarded(&want);
-    nr_linear_args a = {.y = want.data, .x = x.data, .ldy = ldy, .ldx = ldx, .m = m,
-                        .linear = &p->host, .activation = activation};
+    nr_linear_args a = {.y = want.data,
+                        .x = x.data,
+                        .ldy = ldy,
+                        .ldx = ldx,
+                        .m = m,
+                        .linear = &p->host,
+                        .activation = activation};
     a.residual = residual ? want.data : NULL;
     ref->ops->linear(ref, &a);
     a.y = y;
@@ -181,7 +186,10 @@ static void test_linear_shapes(void) {
             for (int f = 0; f < 2; f++) {
                 device.used = 0;
                 pair p = pair_make(f ? NR_DTYPE_F32 : NR_DTYPE_I8, n_outs[o], n_ins[i], turn & 1,
-                                   turn % 4 == 3 ? 3 : turn % 8 == 4 ? 32 : 0, false);
+                                   turn % 4 == 3   ? 3
+                                   : turn % 8 == 4 ? 32
+                                                   : 0,
+                                   false);
                 for (int k = 0; k < 3; k++, turn++)
                     compare_linear(&p, ms[(size_t)turn % NR_COUNT(ms)], (nr_activation)(turn % 5),
                                    turn & 1);
@@ -195,14 +203,14 @@ static void test_real_shapes(void) {
     static const struct {
         int32_t n_out, n_in;
         int64_t m;
-    } shapes[] = {{512, 4096, 1},   {512, 11008, 1},  {512, 4096, 4},  {512, 11008, 8},
+    } shapes[] = {{512, 4096, 1},   {512, 11008, 1},  {512, 4096, 4},    {512, 11008, 8},
                   {512, 4096, 32},  {256, 4096, 616}, {128, 11008, 616}, {512, 1024, 577},
                   {256, 1408, 257}, {128, 6144, 257}, {320, 2560, 72},   {320, 768, 32},
                   {272, 588, 576},  {129, 2560, 31}};
     for (size_t i = 0; i < NR_COUNT(shapes) && !few; i++) {
         device.used = 0;
-        pair p = pair_make(NR_DTYPE_I8, shapes[i].n_out, shapes[i].n_in, i & 1, i % 3 ? 32 : 0,
-                           false);
+        pair p =
+            pair_make(NR_DTYPE_I8, shapes[i].n_out, shapes[i].n_in, i & 1, i % 3 ? 32 : 0, false);
         compare_linear(&p, shapes[i].m, (nr_activation)(i % 5), i % 2 == 0);
         pair_free(&p);
     }
@@ -228,8 +236,8 @@ static void test_extremes(void) {
         guarded x = guarded_alloc(200), want = guarded_alloc(80);
         float *y = put(NULL, 80);
         for (int k = 0; k < 50; k++) ((float *)x.data)[k] = values[tiny] * (k & 1 ? -1.0f : 1.0f);
-        nr_linear_args a = {.y = want.data, .x = x.data, .ldy = 20, .ldx = 50, .m = 1,
-                            .linear = &p.host};
+        nr_linear_args a = {
+            .y = want.data, .x = x.data, .ldy = 20, .ldx = 50, .m = 1, .linear = &p.host};
         ref->ops->linear(ref, &a);
         a.y = y;
         a.x = put_guarded(&x);
@@ -276,7 +284,8 @@ static void test_gate_positions_activation(void) {
             int32_t d = dims[i], rows[6] = {0, 3, 1, 2, 3, 0};
             int64_t m = 6, ldy = d + 3;
             device.used = 0;
-            guarded x = random_floats(m * 2 * d, 6.0f, 61), gated = guarded_alloc((size_t)(m * d) * 4);
+            guarded x = random_floats(m * 2 * d, 6.0f, 61),
+                    gated = guarded_alloc((size_t)(m * d) * 4);
             guarded table = random_floats(4 * d, 1.0f, 62), sums = random_floats(m * ldy, 1.0f, 63);
             float *dx = put_guarded(&x), *dg = put(NULL, gated.bytes), *ds = put_guarded(&sums);
             ref->ops->gated(ref, gated.data, x.data, m, d, (nr_activation)act);
@@ -370,7 +379,8 @@ static void compare_attention(const shape *s, nr_dtype dtype) {
     device.used = 0;
     nr_kv kv = kv_on(&host, dtype, s->kv_heads, s->dim, s->keys);
     nr_kv dkv = kv_on(&device, dtype, s->kv_heads, s->dim, s->keys);
-    guarded k = random_floats(s->keys * ldk, 1.0f, 101), v = random_floats(s->keys * ldk, 1.0f, 102);
+    guarded k = random_floats(s->keys * ldk, 1.0f, 101),
+            v = random_floats(s->keys * ldk, 1.0f, 102);
     guarded q = random_floats(s->m * ld, 1.0f, 103), want = guarded_alloc(q.bytes);
     float *dy = put(NULL, want.bytes), *dk = put_guarded(&k), *dv = put_guarded(&v);
     int32_t first = s->keys / 3; /* in two pieces */
@@ -378,9 +388,17 @@ static void compare_attention(const shape *s, nr_dtype dtype) {
     cuda->ops->kv_store(cuda, &dkv, 0, dk, ldk, dv, ldk, first);
     cuda->ops->kv_store(cuda, &dkv, first, dk + first * ldk, ldk, dv + first * ldk, ldk,
                         s->keys - first);
-    nr_attention_args a = {.y = want.data, .q = q.data, .ldy = ld, .ldq = ld, .m = s->m,
-                           .n_heads = s->heads, .kv = &kv, .n_keys = s->keys,
-                           .pos0 = s->keys - s->m, .causal = s->causal, .scale = 0.125f};
+    nr_attention_args a = {.y = want.data,
+                           .q = q.data,
+                           .ldy = ld,
+                           .ldq = ld,
+                           .m = s->m,
+                           .n_heads = s->heads,
+                           .kv = &kv,
+                           .n_keys = s->keys,
+                           .pos0 = s->keys - s->m,
+                           .causal = s->causal,
+                           .scale = 0.125f};
     ref->ops->attention(ref, &a);
     a.y = dy;
     a.q = put_guarded(&q);
@@ -409,8 +427,12 @@ static void test_attention(void) {
         for (size_t k = 0; k < NR_COUNT(keys); k += few ? 4 : 1)
             for (int f = 0; f < 4; f++, turn++) {
                 int32_t m = NR_MIN(ms[(size_t)turn % NR_COUNT(ms)], keys[k]);
-                shape s = {.heads = 4, .kv_heads = turn % 3 == 0 ? 4 : turn % 3,
-                           .dim = head_dims[d], .keys = keys[k], .m = m, .causal = f & 1};
+                shape s = {.heads = 4,
+                           .kv_heads = turn % 3 == 0 ? 4 : turn % 3,
+                           .dim = head_dims[d],
+                           .keys = keys[k],
+                           .m = m,
+                           .causal = f & 1};
                 compare_attention(&s, types[turn / 2 % 3]);
             }
     for (int f = 0; f < 3 && !few; f++) {
@@ -432,8 +454,16 @@ static void test_rows_apart(void) {
     float *dk = put_guarded(&k), *dq = put_guarded(&q), *dy = put(NULL, q.bytes);
     float *apart = put(NULL, q.bytes), *batched = put(NULL, q.bytes);
     cuda->ops->kv_store(cuda, &kv, 0, dk, D, dk, D, KEYS);
-    nr_attention_args args = {.y = dy, .q = dq, .ldy = D, .ldq = D, .m = M, .n_heads = HEADS,
-                              .kv = &kv, .n_keys = KEYS, .pos0 = KEYS - M, .causal = true,
+    nr_attention_args args = {.y = dy,
+                              .q = dq,
+                              .ldy = D,
+                              .ldq = D,
+                              .m = M,
+                              .n_heads = HEADS,
+                              .kv = &kv,
+                              .n_keys = KEYS,
+                              .pos0 = KEYS - M,
+                              .causal = true,
                               .scale = 0.1f};
     cuda->ops->attention(cuda, &args);
     for (int in_step = 0; in_step < 2; in_step++) {
@@ -464,28 +494,47 @@ typedef struct layer {
     float *cos_sin, *gamma, *beta, *x, *h, *qkv_rows, *attn, *gate_rows, *ffn;
 } layer;
 
-enum { L_DIM = 32, L_HEADS = 4, L_KV = 2, L_D = L_HEADS * L_DIM, L_QKV = (L_HEADS + 2 * L_KV) * L_DIM,
-       L_FFN = 96, L_CAP = 48 };
+enum {
+    L_DIM = 32,
+    L_HEADS = 4,
+    L_KV = 2,
+    L_D = L_HEADS * L_DIM,
+    L_QKV = (L_HEADS + 2 * L_KV) * L_DIM,
+    L_FFN = 96,
+    L_CAP = 48
+};
 
 static void project(const pair *p, float *y, const float *x, int64_t m, const float *residual) {
-    cuda->ops->linear(cuda, &(nr_linear_args){.y = y, .x = x, .ldy = p->device.n_out,
-                                              .ldx = p->device.n_in, .m = m, .linear = &p->device,
+    cuda->ops->linear(cuda, &(nr_linear_args){.y = y,
+                                              .x = x,
+                                              .ldy = p->device.n_out,
+                                              .ldx = p->device.n_in,
+                                              .m = m,
+                                              .linear = &p->device,
                                               .residual = residual});
 }
 
 static void run_layer(layer *l, const int32_t *ids, const int32_t *positions, int32_t m, bool rms) {
     float *k = l->qkv_rows + L_D, *v = k + L_KV * L_DIM;
     cuda->ops->embed(cuda, l->x, L_D, ids, m, &l->out.device);
-    if (rms) cuda->ops->rms_norm(cuda, l->h, l->x, m, L_D, l->gamma, 1e-5f);
-    else cuda->ops->layer_norm(cuda, l->h, l->x, m, L_D, l->gamma, l->beta, 1e-5f);
+    if (rms)
+        cuda->ops->rms_norm(cuda, l->h, l->x, m, L_D, l->gamma, 1e-5f);
+    else
+        cuda->ops->layer_norm(cuda, l->h, l->x, m, L_D, l->gamma, l->beta, 1e-5f);
     project(&l->qkv, l->qkv_rows, l->h, m, NULL);
     cuda->ops->rope(cuda, l->qkv_rows, L_QKV, positions, m, L_HEADS, L_DIM, l->cos_sin);
     cuda->ops->rope(cuda, k, L_QKV, positions, m, L_KV, L_DIM, l->cos_sin);
     cuda->ops->kv_store(cuda, &l->kv, positions[0], k, L_QKV, v, L_QKV, m);
-    cuda->ops->attention(cuda, &(nr_attention_args){.y = l->attn, .q = l->qkv_rows, .ldy = L_D,
-                                                    .ldq = L_QKV, .m = m, .n_heads = L_HEADS,
-                                                    .kv = &l->kv, .n_keys = positions[0] + m,
-                                                    .pos0 = positions[0], .causal = true,
+    cuda->ops->attention(cuda, &(nr_attention_args){.y = l->attn,
+                                                    .q = l->qkv_rows,
+                                                    .ldy = L_D,
+                                                    .ldq = L_QKV,
+                                                    .m = m,
+                                                    .n_heads = L_HEADS,
+                                                    .kv = &l->kv,
+                                                    .n_keys = positions[0] + m,
+                                                    .pos0 = positions[0],
+                                                    .causal = true,
                                                     .scale = 0.2f});
     project(&l->out, l->x, l->attn, m, l->x);
     cuda->ops->rms_norm(cuda, l->h, l->x, m, L_D, l->gamma, 1e-5f);

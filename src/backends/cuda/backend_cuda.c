@@ -89,8 +89,10 @@ static void cuda_linear(nr_backend *base, const nr_linear_args *a) {
     NR_ASSERT(w->n_in > 0 && w->n_in <= NR_REDUCTION_MAX && w->n_out > 0);
     NR_ASSERT(w->n_outliers >= 0 && w->n_outliers <= NR_LINEAR_OUTLIERS_MAX);
     if (a->m <= 0) return;
-    if (w->dtype == NR_DTYPE_I8) record_i8(be, a);
-    else record_f32(be, a);
+    if (w->dtype == NR_DTYPE_I8)
+        record_i8(be, a);
+    else
+        record_f32(be, a);
     nr_cuda_submit(be);
 }
 
@@ -171,15 +173,21 @@ static void record_norm(nr_cuda_backend *be, nr_cuda_norm_args args) {
 
 static void cuda_rms_norm(nr_backend *be, float *y, const float *x, int64_t m, int32_t d,
                           const float *gamma, float eps) {
-    record_norm(nr_cuda_self(be), (nr_cuda_norm_args){.y = y, .x = x, .gamma = gamma,
-                                                      .m = (int32_t)m, .d = d, .eps = eps});
+    record_norm(
+        nr_cuda_self(be),
+        (nr_cuda_norm_args){.y = y, .x = x, .gamma = gamma, .m = (int32_t)m, .d = d, .eps = eps});
 }
 
 static void cuda_layer_norm(nr_backend *be, float *y, const float *x, int64_t m, int32_t d,
                             const float *gamma, const float *beta, float eps) {
-    record_norm(nr_cuda_self(be),
-                (nr_cuda_norm_args){.y = y, .x = x, .gamma = gamma, .beta = beta,
-                                    .m = (int32_t)m, .d = d, .eps = eps, .layer = true});
+    record_norm(nr_cuda_self(be), (nr_cuda_norm_args){.y = y,
+                                                      .x = x,
+                                                      .gamma = gamma,
+                                                      .beta = beta,
+                                                      .m = (int32_t)m,
+                                                      .d = d,
+                                                      .eps = eps,
+                                                      .layer = true});
 }
 
 static void cuda_gated(nr_backend *base, float *y, const float *gate_up, int64_t m, int32_t f,
@@ -282,15 +290,14 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     nr_cuda_submit(be);
 }
 
-static bool extends_attention(nr_cuda_backend *be, const nr_attention_args *a,
-                              nr_cuda_span *span) {
+static bool extends_attention(nr_cuda_backend *be, const nr_attention_args *a, nr_cuda_span *span) {
     nr_cuda_op *last = nr_cuda_last(be, NR_CUDA_ATTENTION);
     if (!last || !a->causal) return false;
     nr_cuda_attention_args *s = &last->u.attention;
     const nr_kv *kv = a->kv;
     int64_t rows = (int64_t)s->n_spans * s->m;
-    if (!s->causal || s->m != span->m || s->n_spans == NR_CUDA_SPANS_MAX ||
-        s->dtype != kv->dtype || s->n_heads != a->n_heads || s->n_kv_heads != kv->n_kv_heads ||
+    if (!s->causal || s->m != span->m || s->n_spans == NR_CUDA_SPANS_MAX || s->dtype != kv->dtype ||
+        s->n_heads != a->n_heads || s->n_kv_heads != kv->n_kv_heads ||
         s->head_dim != kv->head_dim || s->cap != kv->cap || s->scale != a->scale ||
         s->ldq != a->ldq || s->ldy != a->ldy || s->q + rows * a->ldq != a->q ||
         s->y + rows * a->ldy != a->y)
@@ -380,8 +387,10 @@ static void cuda_argmax_each(nr_backend *base, const float *const *rows, int n_r
                                    be->stream),
                    "copying from the card"))
         nr_cuda_ok(be, cudaStreamSynchronize(be->stream), "computing");
-    if (be->error.status == NR_STATUS_OK) memcpy(out, be->result, bytes);
-    else memset(out, 0, bytes);
+    if (be->error.status == NR_STATUS_OK)
+        memcpy(out, be->result, bytes);
+    else
+        memset(out, 0, bytes);
 }
 
 static int32_t cuda_argmax(nr_backend *be, const float *x, int32_t n) {
@@ -471,11 +480,10 @@ static nr_status find_card(nr_cuda_backend *be, nr_error *err) {
     int n = 0;
     NR_FAIL_IF(!p, NO_MEMORY, "properties of a card");
     cudaError_t status = cudaGetDeviceCount(&n);
-    if (status == cudaSuccess && be->device < n)
-        status = cudaGetDeviceProperties(p, be->device);
+    if (status == cudaSuccess && be->device < n) status = cudaGetDeviceProperties(p, be->device);
     snprintf(be->card, sizeof be->card, "%.60s", p->name);
     be->sm = p->major * 10 + p->minor;
-    be->n_multiprocessors = p->multiProcessorCount;
+    be->n_multiprocessors = NR_MIN(p->multiProcessorCount, NR_CUDA_MULTIPROCESSORS_MAX);
     nr_free(p);
     (void)cudaGetLastError();
     NR_FAIL_IF(status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver, UNSUPPORTED,

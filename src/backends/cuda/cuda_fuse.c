@@ -62,8 +62,8 @@ void nr_cuda_fuse(nr_cuda_backend *be) {
     int n = 0;
     for (int i = 0; i < be->n_ops; i++) {
         nr_cuda_op *last = n > 0 ? &be->ops[n - 1] : NULL, *op = &be->ops[i];
-        bool fused = last && (fuse_norm(last, op) || fuse_gated(last, op) ||
-                              fuse_ropes(last, op) || fuse_store(last, op));
+        bool fused = last && (fuse_norm(last, op) || fuse_gated(last, op) || fuse_ropes(last, op) ||
+                              fuse_store(last, op));
         if (fused) n--;
         if (n != i) be->ops[n] = *op;
         n++;

@@ -21,8 +21,9 @@
 #define NR_CUDA_GRAPHS_MAX 48
 #define NR_CUDA_RANGES_MAX 300 /* arenas alive: one a session, and a few */
 #define NR_CUDA_ALIGN ((size_t)256)
-/* What scratch is sized for, so that a plan is the same on every card; more would lie idle. */
-#define NR_CUDA_MULTIPROCESSORS_MAX 192
+/* What scratch is sized for, so that a plan is the same on every card; a larger one is used as if
+ * it had as many. */
+#define NR_CUDA_MULTIPROCESSORS_MAX 144
 
 typedef enum nr_cuda_kind {
     NR_CUDA_LINEAR_I8,

@@ -18,9 +18,8 @@ nr_status nr_cuda_reserve(nr_backend *base, size_t bytes, nr_error *err) {
     (void)cudaMemGetInfo(&free_bytes, &total);
     cudaError_t status = cudaMalloc(&block, bytes);
     if (status != cudaSuccess) (void)cudaGetLastError(); /* not a lasting one */
-    NR_FAIL_IF(status != cudaSuccess, NO_MEMORY,
-               "%s refused %zu bytes: %zu of %zu are free (%s)", be->card, bytes, free_bytes, total,
-               cudaGetErrorString(status));
+    NR_FAIL_IF(status != cudaSuccess, NO_MEMORY, "%s refused %zu bytes: %zu of %zu are free (%s)",
+               be->card, bytes, free_bytes, total, cudaGetErrorString(status));
     be->block = block;
     be->block_bytes = bytes;
     return NR_STATUS_OK;
@@ -111,8 +110,7 @@ void nr_cuda_download(nr_backend *base, void *host_dst, const void *src, size_t 
     nr_cuda_backend *be = nr_cuda_self(base);
     nr_cuda_flush(be);
     if (be->error.status == NR_STATUS_OK &&
-        nr_cuda_ok(be,
-                   cudaMemcpyAsync(host_dst, src, bytes, cudaMemcpyDeviceToHost, be->stream),
+        nr_cuda_ok(be, cudaMemcpyAsync(host_dst, src, bytes, cudaMemcpyDeviceToHost, be->stream),
                    "copying from the card"))
         nr_cuda_ok(be, cudaStreamSynchronize(be->stream), "computing");
     if (be->error.status != NR_STATUS_OK) memset(host_dst, 0, bytes);
@@ -163,8 +161,7 @@ size_t nr_cuda_scratch_bytes(const nr_backend *be, int64_t rows_max, int64_t n_i
     nr_cuda_scratch unused;
     nr_cuda_quantize_args codes = {.m = (int32_t)rows_max,
                                    .k_pad = nr_cuda_k_pad((int32_t)n_in_max)};
-    size_t linear =
-        nr_cuda_place_codes(&codes, NULL) + nr_cuda_linear_i8_workspace(rows_max, n);
+    size_t linear = nr_cuda_place_codes(&codes, NULL) + nr_cuda_linear_i8_workspace(rows_max, n);
     size_t plain = nr_cuda_attention_plain_workspace(keys_max, n);
     size_t fast = nr_cuda_attention_workspace(rows_max, keys_max, n);
     (void)be;

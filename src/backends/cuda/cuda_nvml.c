@@ -35,8 +35,8 @@ void nr_cuda_nvml_open(nr_cuda_backend *be) {
     nvml_handle device = NULL;
     void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     bool there = find(library, "nvmlInit_v2", &init) &&
-                 find(library, "nvmlDeviceGetHandleByPciBusId_v2", &by_bus) &&
-                 init() == 0 && by_bus(be->pci, &device) == 0;
+                 find(library, "nvmlDeviceGetHandleByPciBusId_v2", &by_bus) && init() == 0 &&
+                 by_bus(be->pci, &device) == 0;
     if (there) {
         be->nvml = library;
         be->nvml_device = device;
@@ -61,8 +61,7 @@ void nr_cuda_nvml_used(const nr_cuda_backend *be, uint64_t *card, uint64_t *proc
     unsigned n = PROCESSES_MAX;
     *card = *process = 0;
     if (!be->nvml) return;
-    if (find(be->nvml, "nvmlDeviceGetMemoryInfo", &memory) &&
-        memory(be->nvml_device, &info) == 0)
+    if (find(be->nvml, "nvmlDeviceGetMemoryInfo", &memory) && memory(be->nvml_device, &info) == 0)
         *card = info.used;
     if (!find(be->nvml, "nvmlDeviceGetComputeRunningProcesses_v3", &running) ||
         running(be->nvml_device, &n, list) != 0)

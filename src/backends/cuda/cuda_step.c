@@ -114,7 +114,7 @@ static bool send_params(nr_cuda_backend *be) {
 
 static bool run_list(nr_cuda_backend *be) {
     static const char *const names[] = {
-        "INT8 linear", "f32 linear", "residual",  "activation", "embedding", "norm", "gate",
+        "INT8 linear", "f32 linear", "residual",     "activation", "embedding", "norm", "gate",
         "positions",   "rotation",   "storing keys", "attention",  "patches",   "copy"};
     for (int i = 0; i < be->n_ops; i++) {
         be->stats.n_kernels++;
@@ -201,8 +201,7 @@ static void run_step(nr_cuda_backend *be) {
         return;
     }
     if (!g->exec && !capture(be, g)) return;
-    if (send_params(be))
-        nr_cuda_ok(be, cudaGraphLaunch(g->exec, be->stream), "launching a graph");
+    if (send_params(be)) nr_cuda_ok(be, cudaGraphLaunch(g->exec, be->stream), "launching a graph");
     be->stats.n_graph_launches++;
 }
 
@@ -213,8 +212,10 @@ void nr_cuda_end(nr_backend *base) {
     be->stats.n_steps++;
     if (be->error.status == NR_STATUS_OK && be->n_ops > 0) {
         if (!be->plain) nr_cuda_fuse(be);
-        if (be->flushed || !be->graphs) run_directly(be);
-        else run_step(be);
+        if (be->flushed || !be->graphs)
+            run_directly(be);
+        else
+            run_step(be);
     }
     clear(be);
 }
