@@ -127,7 +127,9 @@ $(OUT)/%.o: %.c
 $(OUT)/src/engine/self_test.o: src/engine/self_test_page.png
 
 # -isystem: the toolkit's headers are not held to our warnings.
-$(OUT)/src/backends/cuda/%.o: PKG_CFLAGS += -isystem $(CUDA_HOME)/include
+ifneq ($(CUDA),0)
+$(OUT)/src/backends/cuda/%.o $(OUT)/tests/gpu/%.o: PKG_CFLAGS += -isystem $(CUDA_HOME)/include
+endif
 
 $(CUDA_OUT)/%.o: %.cu
 	@mkdir -p $(@D)
