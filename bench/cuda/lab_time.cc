@@ -149,8 +149,8 @@ void lab_time_few(const lab_card *card) {
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
         char name[32];
         snprintf(name, sizeof name, "way %d", way);
-        for (int32_t m : {1, 8})
-            time_model(&b, language, n, m, name,
+        for (int32_t m : {1, 8, 32})
+            if (way < 5 ? m <= 8 : m == 32) time_model(&b, language, n, m, name,
                        [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
                            return nr_cuda_linear_i8_stream_way(a, way, s);
                        });

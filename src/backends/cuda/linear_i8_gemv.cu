@@ -238,17 +238,22 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStr
     return cudaLaunchKernelEx(&config, k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS>, *a);
 }
 
-/* The shapes worth trying for few rows: tiles of a block, depth of a batch, blocks. */
+/* The shapes worth trying: groups of tokens, tiles of a block, depth of a batch, blocks. */
 int nr_cuda_stream_ways(void) {
-    return 3;
+    return 8;
 }
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream) {
-    if (a->m > 8 || a->k_pad % 16) return cudaErrorInvalidValue;
+    if (a->m > (way < 5 ? 8 : 32) || a->k_pad % 16) return cudaErrorInvalidValue;
     switch (way) {
     case 0: return launch<1, 1, 1, 4>(a, false, stream);
     case 1: return launch<1, 1, 2, 4>(a, false, stream);
-    default: return launch<1, 1, 4, 2>(a, false, stream);
+    case 2: return launch<1, 1, 4, 2>(a, false, stream);
+    case 3: return launch<1, 2, 1, 3>(a, false, stream);
+    case 4: return launch<1, 2, 2, 2>(a, false, stream);
+    case 5: return launch<4, 1, 1, 3>(a, false, stream);
+    case 6: return launch<4, 1, 2, 2>(a, false, stream);
+    default: return launch<4, 4, 1, 1>(a, false, stream);
     }
 }
 
