@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_linear.cc - i8 linears of odd and even shapes against ops_ref.c, and of real shapes against the
- * plain kernel on the card: quantisation, sums, outliers, spikes, activation and residual, to the
- * last bit.
+ * lab_linear.cc - i8 linears of odd and even shapes against ops_ref.c, and of real shapes against
+ * the plain kernel on the card: quantisation, sums, outliers, spikes, activation and residual, to
+ * the last bit.
  */
 #include "lab.h"
 

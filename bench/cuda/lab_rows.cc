@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_rows.cc - ops fused with quantisation against the ops apart, to the last bit; the time of what
- * stands between the linears, and of a whole token: every launch of every layer, in one graph, with
- * weights of the model's full size.
+ * lab_rows.cc - ops fused with quantisation against the ops apart, to the last bit; the time of
+ * what stands between the linears, and of a whole token: every launch of every layer, in one graph,
+ * with weights of the model's full size.
  */
 #include "cuda_fused.h"
 #include "lab.h"

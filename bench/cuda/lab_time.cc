@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_time.cc - the time of each kernel on the shapes of LLaVA-1.5-7B, and what they add up to. Weights
- * rotate through a pool far larger than the L2 cache; launches are captured into a graph, as the
- * engine does, so that launching costs what it will cost.
+ * lab_time.cc - the time of each kernel on the shapes of LLaVA-1.5-7B, and what they add up to.
+ * Weights rotate through a pool far larger than the L2 cache; launches are captured into a graph,
+ * as the engine does, so that launching costs what it will cost.
  */
 #include "lab.h"
 

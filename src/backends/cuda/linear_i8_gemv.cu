@@ -7,11 +7,11 @@
  * nor shared memory are needed. The weights are the 16 rows of the product, 8 tokens its columns.
  *
  * A block takes tiles of 16 or 32 weight rows, grid apart; its 8 warps take turns along k, 64 codes
- * a turn, and add their int32 sums in shared memory. What counts is that loads are under way all the
- * time: one batch is on its way while one is multiplied, the first batch of the next tile while the
- * results of a tile are written, and what the results need of a tile (scale, outlier weights, codes
- * at the spikes, residual) comes beside its weights. Measured on an H200 without the last two: 2.5
- * of 4.3 TB/s.
+ * a turn, and add their int32 sums in shared memory. What counts is that loads are under way all
+ * the time: one batch is on its way while one is multiplied, the first batch of the next tile while
+ * the results of a tile are written, and what the results need of a tile (scale, outlier weights,
+ * codes at the spikes, residual) comes beside its weights. Measured on an H200 without the last
+ * two: 2.5 of 4.3 TB/s.
  */
 #include "linear_epilogue.cuh"
 #include "linear_variants.h"
@@ -99,8 +99,8 @@ static __device__ __forceinline__ void load_tokens(token_values<GROUPS> *v,
     }
 }
 
-/* What the results need of a tile: a thread has results at row threadIdx.x / OUTS + p * THREADS / OUTS
- * of the tokens, all at one weight row. */
+/* What the results need of a tile: a thread has results at row threadIdx.x / OUTS + p * THREADS /
+ * OUTS of the tokens, all at one weight row. */
 template <int GROUPS, int TILES> struct tile_loads {
     static const int OUTS = 16 * TILES;
     static const int RESULTS = (OUTS * 8 * GROUPS + THREADS - 1) / THREADS;
@@ -116,7 +116,7 @@ static __device__ __forceinline__ void load_tile(tile_loads<GROUPS, TILES> *l,
                                                  const nr_cuda_linear_i8_args &a, int32_t n0) {
     typedef tile_loads<GROUPS, TILES> L;
     int32_t n = n0 + threadIdx.x % L::OUTS;
-    bool inside = n < a.n_out && threadIdx.x / L::OUTS < a.m;
+    bool inside = n < a.n_out && (int32_t)threadIdx.x / L::OUTS < a.m;
     l->scale = inside ? a.scale[n] : 0.0f;
     l->bias = inside && a.bias ? a.bias[n] : 0.0f;
 #pragma unroll
@@ -204,7 +204,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
         }
 #pragma unroll
         for (int q = 0; q < L::OUTLIERS; q++)
-            if (threadIdx.x + q * THREADS < a.n_outliers * OUTS)
+            if ((int32_t)threadIdx.x + q * THREADS < a.n_outliers * OUTS)
                 outlier_weights[turn][threadIdx.x + q * THREADS] = loads.outlier_weight[q];
 #pragma unroll
         for (int i = 0; i < TILES; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * linear_variants.h - the ways to compute an i8 linear, for nr_cuda_linear_i8 to choose from and for
- * the lab to compare. All give the same bits. Launchers neither allocate nor synchronise; they
+ * linear_variants.h - the ways to compute an i8 linear, for nr_cuda_linear_i8 to choose from and
+ * for the lab to compare. All give the same bits. Launchers neither allocate nor synchronise; they
  * return cudaErrorInvalidValue where the shape or the card is not theirs.
  */
 #ifndef NR_LINEAR_VARIANTS_H
