@@ -28,7 +28,7 @@ static fiber fibers[EMULATE_THREADS_MAX];
 static rendezvous barriers[CLUSTER_MAX][BARRIERS], cluster_barrier;
 static struct {
     rendezvous meet;
-    uint8_t slots[2][32][64]; /* two, so that a fast lane does not overwrite what others still read */
+    uint8_t slots[2][32][64]; /* in turns: a fast lane must not overwrite what others still read */
 } warps[EMULATE_THREADS_MAX / 32];
 static int n_threads, n_done, current; /* of the blocks that run at once */
 static int block_threads, block_done[CLUSTER_MAX];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * emulate.h - enough of a card on the host to run the kernels where there is none: every thread of a
- * block is a fiber, blocks run one after the other, warp operations and barriers are rendezvous of
- * fibers. It checks index arithmetic, barriers and fragments' layouts as the manuals state them; it
- * knows nothing of time, caches or races within a warp.
+ * emulate.h - enough of a card on the host to run the kernels where there is none: every thread of
+ * a block is a fiber, blocks run one after the other, warp operations and barriers are rendezvous
+ * of fibers. It checks index arithmetic, barriers and fragments' layouts as the manuals state them;
+ * it knows nothing of time, caches or races within a warp.
  *
  * translate.py turns k<<<...>>>(...) into EMULATE_LAUNCH and `extern __shared__` into a pointer;
  * everything else of CUDA that the kernels use is defined here.

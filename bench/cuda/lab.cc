@@ -97,8 +97,8 @@ size_t lab_compare(const char *what, const float *expected, const float *found, 
         return 0;
     }
     lab_failures++;
-    printf("  WRONG  %s: %zu of %zu; first at row %zu column %zu: found %.9g, expected %.9g\n", what,
-           n_bad, rows * columns, bad_row, bad_column, found[bad_row * ld + bad_column],
+    printf("  WRONG  %s: %zu of %zu; first at row %zu column %zu: found %.9g, expected %.9g\n",
+           what, n_bad, rows * columns, bad_row, bad_column, found[bad_row * ld + bad_column],
            expected[bad_row * ld + bad_column]);
     return n_bad;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_attention.cc - attention over i8, f16 and f32 caches against the plain kernel, to the last bit,
- * and its time: decode of one and of 32 sequences, a prompt, the vision tower.
+ * lab_attention.cc - attention over i8, f16 and f32 caches: the row kernel against the plain one to
+ * the last bit, tensor cores near it and the same for one row as for many; and the time of all:
+ * decode of one and of 32 sequences, a prompt, the vision tower.
  */
 #include "attention_ways.h"
 #include "lab.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_linear.cc - i8 linears of odd and even shapes against ops_ref.c, and of real shapes against the
- * plain kernel on the card: quantisation, sums, outliers, spikes, activation and residual, to the
- * last bit.
+ * lab_linear.cc - i8 linears of odd and even shapes against ops_ref.c, and of real shapes against
+ * the plain kernel on the card: quantisation, sums, outliers, spikes, activation and residual, to
+ * the last bit.
  */
 #include "lab.h"
 
@@ -24,7 +24,7 @@ typedef struct linear_case {
 
 typedef struct variant {
     const char *name;
-    cudaError_t (*run)(const nr_cuda_linear_i8_args *a);
+    std::function<cudaError_t(const nr_cuda_linear_i8_args *)> run;
 } variant;
 
 static uint64_t next_random(void) {
@@ -234,6 +234,14 @@ void lab_check_linears(const lab_card *card) {
         {"plain", run_plain}, {"stream", run_stream}, {"overlap", run_overlap}};
     check_small(card, small, NR_COUNT(small), variants, NR_COUNT(variants));
     check_big(card, big, NR_COUNT(big), variants, NR_COUNT(variants));
+    for (int way = 0; way < nr_cuda_stream_ways(); way++) {
+        const linear_case *few = way < 5 ? &small[2] : &small[5]; /* m 3 and 32 */
+        variant v = {"way", [way](const nr_cuda_linear_i8_args *a) {
+                         return nr_cuda_linear_i8_stream_way(a, way, 0);
+                     }};
+        check_small(card, few, 1, &v, 1);
+        check_big(card, way < 5 ? &big[1] : &big[3], 1, &v, 1);
+    }
     static const linear_case odd[] = {{1, 5, 3, 0, NR_ACTIVATION_NONE, true, true},
                                       {2, 19, 70, 2, NR_ACTIVATION_NONE, true, true},
                                       {70, 35, 131, 4, NR_ACTIVATION_GELU, true, true}};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_rows.cc - ops fused with quantisation against the ops apart, to the last bit; the time of what
- * stands between the linears, and of a whole token: every launch of every layer, in one graph, with
- * weights of the model's full size.
+ * lab_rows.cc - ops fused with quantisation against the ops apart, to the last bit; the time of
+ * what stands between the linears, and of a whole token: every launch of every layer, in one graph,
+ * with weights of the model's full size.
  */
 #include "cuda_fused.h"
 #include "lab.h"
@@ -205,10 +205,15 @@ static void token_norm(token_bed *b, token_way way, cudaStream_t s) {
     LAB_CHECK(nr_cuda_quantize(&b->q[0], s));
 }
 
-static void token_attend(token_bed *b, cudaStream_t s) {
+static void token_attend(token_bed *b, token_way way, cudaStream_t s) {
     nr_cuda_rope_args r = {b->qkv, QKV, b->positions, b->m, 2 * HEADS, HEAD_DIM, b->cos_sin};
-    LAB_CHECK(nr_cuda_rope(&r, s));
     nr_cuda_kv_store_args k = {};
+    if (way == APART) {
+        LAB_CHECK(nr_cuda_rope(&r, s));
+    } else {
+        k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
+        k.overlap = way == OVERLAPPED;
+    }
     k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
     k.spans = b->spans, k.n_spans = b->m, k.m = 1;
     k.n_kv_heads = HEADS, k.head_dim = HEAD_DIM, k.cap = CAP, k.dtype = NR_DTYPE_I8;
@@ -228,7 +233,7 @@ static void token_layer(token_bed *b, token_way way, cudaStream_t s) {
     nr_cuda_quantize_args q = b->q[0];
     token_norm(b, way, s);
     LAB_CHECK(token_linear(b, &b->q[0], b->qkv, QKV, NULL, overlap, s));
-    token_attend(b, s);
+    token_attend(b, way, s);
     q.x = b->attention;
     LAB_CHECK(way == APART ? nr_cuda_quantize(&q, s) : nr_cuda_quantize_rows(&q, overlap, s));
     LAB_CHECK(token_linear(b, &q, b->hidden, HIDDEN, b->hidden, overlap, s));
@@ -248,9 +253,10 @@ static cudaError_t token(token_bed *b, token_way way, cudaStream_t s) {
     for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
     token_norm(b, way, s);
     LAB_CHECK(token_linear(b, &b->q[0], b->logits, VOCABULARY, NULL, way == OVERLAPPED, s));
-    for (int32_t i = 0; i < b->m; i++)
-        LAB_CHECK(nr_cuda_argmax(b->best + i, b->logits + (size_t)i * VOCABULARY, VOCABULARY, s));
-    return cudaSuccess;
+    nr_cuda_argmax_args best = {};
+    best.n_rows = b->m, best.n = VOCABULARY, best.index = b->best;
+    for (int32_t i = 0; i < b->m; i++) best.rows[i] = b->logits + (size_t)i * VOCABULARY;
+    return nr_cuda_argmax(&best, s);
 }
 
 void lab_time_token(const lab_card *card) {

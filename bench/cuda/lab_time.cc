@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_time.cc - the time of each kernel on the shapes of LLaVA-1.5-7B, and what they add up to. Weights
- * rotate through a pool far larger than the L2 cache; launches are captured into a graph, as the
- * engine does, so that launching costs what it will cost.
+ * lab_time.cc - the time of each kernel on the shapes of LLaVA-1.5-7B, and what they add up to.
+ * Weights rotate through a pool far larger than the L2 cache; launches are captured into a graph,
+ * as the engine does, so that launching costs what it will cost.
  */
 #include "lab.h"
 
@@ -149,8 +149,8 @@ void lab_time_few(const lab_card *card) {
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
         char name[32];
         snprintf(name, sizeof name, "way %d", way);
-        for (int32_t m : {1, 8})
-            time_model(&b, language, n, m, name,
+        for (int32_t m : {1, 8, 32})
+            if (way < 5 ? m <= 8 : m == 32) time_model(&b, language, n, m, name,
                        [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
                            return nr_cuda_linear_i8_stream_way(a, way, s);
                        });

@@ -7,8 +7,10 @@ import sys
 text = open(sys.argv[1]).read()
 text = re.sub(r'extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?(\w+)\s+(\w+)\[\];',
               r'\1 *\2 = (\1 *)emulate_shared;', text)
-text = re.sub(r'([\w]+(?:<[^<>;]*>)?)<<<(.*?)>>>\((.*?)\);',
+text = re.sub(r'([\w]+(?:<[^<>;]*>)?)\s*<<<(.*?)>>>\((.*?)\);',
               r'EMULATE_LAUNCH((\1), (\2), \3);', text, flags=re.S)
 text = re.sub(r'#pragma unroll.*', '', text)
-print('#include "emulate.h"\n#include "emulate_ptx.h"\n#include "emulate_hopper.h"\n#line 1 "%s"' % sys.argv[1])
+for header in ('emulate.h', 'emulate_ptx.h', 'emulate_hopper.h'):
+    print('#include "%s"' % header)
+print('#line 1 "%s"' % sys.argv[1])
 print(text)

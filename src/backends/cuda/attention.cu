@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention.cu - attention of few rows (decode), bit-equal to the reference: a block a head of a row.
- * Keys, then values, come into shared memory a chunk at a time, the next chunk while one is used. A
- * thread computes the score of a key (its chain runs over the head's values), then a value of the
- * result (its chain runs over the keys); the scores stay in shared memory.
+ * attention.cu - attention of few rows (decode), bit-equal to the reference: a block a head of a
+ * row. Keys, then values, come into shared memory a chunk at a time, the next chunk while one is
+ * used. A thread computes the score of a key (its chain runs over the head's values), then a value
+ * of the result (its chain runs over the keys); the scores stay in shared memory.
  *
  * Rows of a chunk lie 16 bytes further apart than they are long, so that eight threads reading 16
  * bytes of their own rows meet no bank twice.

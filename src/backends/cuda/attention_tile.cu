@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention_tile.cu - attention on tensor cores. Not bit-equal to the reference (f32 sums of another
- * order; measured in tests/tolerances.h), but a row's bits depend on nothing beside the row and the
- * keys it sees: not on how many rows are computed with it, nor on which of the two kernels does it.
+ * attention_tile.cu - attention on tensor cores. Not bit-equal to the reference (f32 sums of
+ * another order; measured in tests/tolerances.h), but a row's bits depend on nothing beside the row
+ * and the keys it sees: not on how many rows are computed with it, nor on which of the two kernels
+ * does it.
  *
  * What both kernels compute, for keys in chunks of 64 from key 0 on:
  *   q, and the weights, as sums of three bf16 (24 bits: nothing is lost); codes of an i8 cache are
  *   exact in bf16, values of an f32 cache are three bf16 too; products of parts i, j with i+j < 3
  *   score   sums of part 0 + (of part 1 + of part 2), times the key's scale
- *   chunk   its largest score m, weights e^(score - m), their sum l, o = weights * v_scale x values,
- *           again part 0 + (part 1 + part 2)
+ *   chunk   its largest score m, weights e^(score - m), their sum l, o = weights * v_scale x
+ *           values, again part 0 + (part 1 + part 2)
  *   rows    chunks ascending: M' = max(M, m); L = L e^(M-M') + l e^(m-M'); O likewise; y = O / L
  *
  * k_attention_tile: 64 rows of a head, a warp 16 of them, chunk after chunk.
@@ -55,8 +56,8 @@ static __device__ __forceinline__ void parts_of(uint32_t part[3][2], const float
     }
 }
 
-/* Shared tiles are bf16 [rows][DIM + 8]: 16 bytes more than a row, so that the eight rows of a matrix
- * lie in different banks. */
+/* Shared tiles are bf16 [rows][DIM + 8]: 16 bytes more than a row, so that the eight rows of a
+ * matrix lie in different banks. */
 template <int DIM> struct tile {
     static const int PITCH = DIM + 8;
     static const int VALUES = CHUNK * PITCH;
@@ -93,7 +94,8 @@ template <> struct four<float> {
 };
 
 /* Keys or values [first, first + CHUNK) of a head to a tile, zeros from `end` on and past dim; by
- * THREADS_ threads, of which this is number `thread`. Loads go out together, then they are stored. */
+ * THREADS_ threads, of which this is number `thread`. Loads go out together, then they are stored.
+ * */
 template <typename T, int DIM, int THREADS_>
 static __device__ __forceinline__ void fill_tile(uint16_t *t, const T *rows, int32_t dim,
                                                  int32_t first, int32_t end, int thread) {
@@ -330,7 +332,8 @@ static __global__ void __launch_bounds__(THREADS, 2) k_attention_tile(nr_cuda_at
 
 /* ---- one row ---- */
 
-/* The products of a warp's row of parts with 8 columns at `b`; the lane's two sums in lanes 0..3. */
+/* The products of a warp's row of parts with 8 columns at `b`; the lane's two sums in lanes 0..3.
+ * */
 static __device__ __forceinline__ void sum_rows(float out[2], const float acc[4]) {
 #pragma unroll
     for (int e = 0; e < 2; e++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * attention_ways.h - the ways to compute attention, for nr_cuda_attention to choose from and for the
- * lab to compare.
+ * attention_ways.h - the ways to compute attention, for nr_cuda_attention to choose from and for
+ * the lab to compare.
  */
 #ifndef NR_ATTENTION_WAYS_H
 #define NR_ATTENTION_WAYS_H

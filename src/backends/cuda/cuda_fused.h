@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * cuda_fused.h - an op and the quantisation of its rows in one launch: a linear's input is read from
- * memory once, and a token has three launches fewer a layer. The same bits as the ops apart. Each
- * falls back on them where a row is too long or not a multiple of 4.
+ * cuda_fused.h - an op and the quantisation of its rows in one launch: a linear's input is read
+ * from memory once, and a token has three launches fewer a layer. The same bits as the ops apart.
+ * Each falls back on them where a row is too long or not a multiple of 4.
  *
  * The f32 rows are written too (a linear needs them in its outlier columns): to q->x.
  */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * cuda_hopper.cuh - instructions of sm_90a alone: barriers in shared memory, the engine that copies
- * tiles, and the product of a warpgroup (four warps) straight from shared memory. A kernel that uses
- * them is empty when compiled for another card (NR_HOPPER).
+ * tiles, and the product of a warpgroup (four warps) straight from shared memory. A kernel that
+ * uses them is empty when compiled for another card (NR_HOPPER).
  *
- * Tiles have 128 bytes a row and lie at multiples of 1024 bytes, swizzled as the engine does it: the
- * 16-byte chunk c of row r lies at r * 128 + (c ^ (r & 7)) * 16.
+ * Tiles have 128 bytes a row and lie at multiples of 1024 bytes, swizzled as the engine does it:
+ * the 16-byte chunk c of row r lies at r * 128 + (c ^ (r & 7)) * 16.
  */
 #ifndef NR_CUDA_HOPPER_CUH
 #define NR_CUDA_HOPPER_CUH
@@ -52,7 +52,8 @@ PTX void barrier_wait(uint64_t *b, uint32_t parity) {
                  : "memory");
 }
 
-/* The tile of the map at column x (bytes), row y to shared memory; its bytes count for the barrier. */
+/* The tile of the map at column x (bytes), row y to shared memory; its bytes count for the barrier.
+ * */
 PTX void tile_load(void *shared, const tile_map *map, uint64_t *barrier, int32_t x, int32_t y) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(shared)),
@@ -92,7 +93,8 @@ template <int N> PTX void product_wait(void) {
  * 16w+g (d[4j], d[4j+1]) and 16w+g+8 (d[4j+2], d[4j+3]) at columns 8j+2t, 8j+2t+1. */
 template <int N> PTX void product(int32_t *d, uint64_t a, uint64_t b, int32_t add);
 
-template <> __device__ __forceinline__ void product<64>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
+template <>
+__device__ __forceinline__ void product<64>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8 {"
                  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
@@ -107,7 +109,8 @@ template <> __device__ __forceinline__ void product<64>(int32_t *d, uint64_t a, 
                  : "l"(a), "l"(b), "r"(add));
 }
 
-template <> __device__ __forceinline__ void product<128>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
+template <>
+__device__ __forceinline__ void product<128>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 {"
                  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
@@ -129,7 +132,8 @@ template <> __device__ __forceinline__ void product<128>(int32_t *d, uint64_t a,
                  : "l"(a), "l"(b), "r"(add));
 }
 
-template <> __device__ __forceinline__ void product<160>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
+template <>
+__device__ __forceinline__ void product<160>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %82, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n160k32.s32.s8.s8 {"
                  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
@@ -155,7 +159,8 @@ template <> __device__ __forceinline__ void product<160>(int32_t *d, uint64_t a,
                  : "l"(a), "l"(b), "r"(add));
 }
 
-template <> __device__ __forceinline__ void product<208>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
+template <>
+__device__ __forceinline__ void product<208>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %106, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n208k32.s32.s8.s8 {"
                  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"

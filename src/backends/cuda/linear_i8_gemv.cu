@@ -7,11 +7,11 @@
  * nor shared memory are needed. The weights are the 16 rows of the product, 8 tokens its columns.
  *
  * A block takes tiles of 16 or 32 weight rows, grid apart; its 8 warps take turns along k, 64 codes
- * a turn, and add their int32 sums in shared memory. What counts is that loads are under way all the
- * time: one batch is on its way while one is multiplied, the first batch of the next tile while the
- * results of a tile are written, and what the results need of a tile (scale, outlier weights, codes
- * at the spikes, residual) comes beside its weights. Measured on an H200 without the last two: 2.5
- * of 4.3 TB/s.
+ * a turn, and add their int32 sums in shared memory. What counts is that loads are under way all
+ * the time: one batch is on its way while one is multiplied, the first batch of the next tile while
+ * the results of a tile are written, and what the results need of a tile (scale, outlier weights,
+ * codes at the spikes, residual) comes beside its weights. Measured on an H200 without the last
+ * two: 2.5 of 4.3 TB/s.
  */
 #include "linear_epilogue.cuh"
 #include "linear_variants.h"
@@ -99,8 +99,8 @@ static __device__ __forceinline__ void load_tokens(token_values<GROUPS> *v,
     }
 }
 
-/* What the results need of a tile: a thread has results at row threadIdx.x / OUTS + p * THREADS / OUTS
- * of the tokens, all at one weight row. */
+/* What the results need of a tile: a thread has results at row threadIdx.x / OUTS + p * THREADS /
+ * OUTS of the tokens, all at one weight row. */
 template <int GROUPS, int TILES> struct tile_loads {
     static const int OUTS = 16 * TILES;
     static const int RESULTS = (OUTS * 8 * GROUPS + THREADS - 1) / THREADS;
@@ -116,7 +116,7 @@ static __device__ __forceinline__ void load_tile(tile_loads<GROUPS, TILES> *l,
                                                  const nr_cuda_linear_i8_args &a, int32_t n0) {
     typedef tile_loads<GROUPS, TILES> L;
     int32_t n = n0 + threadIdx.x % L::OUTS;
-    bool inside = n < a.n_out && threadIdx.x / L::OUTS < a.m;
+    bool inside = n < a.n_out && (int32_t)threadIdx.x / L::OUTS < a.m;
     l->scale = inside ? a.scale[n] : 0.0f;
     l->bias = inside && a.bias ? a.bias[n] : 0.0f;
 #pragma unroll
@@ -204,7 +204,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
         }
 #pragma unroll
         for (int q = 0; q < L::OUTLIERS; q++)
-            if (threadIdx.x + q * THREADS < a.n_outliers * OUTS)
+            if ((int32_t)threadIdx.x + q * THREADS < a.n_outliers * OUTS)
                 outlier_weights[turn][threadIdx.x + q * THREADS] = loads.outlier_weight[q];
 #pragma unroll
         for (int i = 0; i < TILES; i++)
@@ -238,17 +238,22 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStr
     return cudaLaunchKernelEx(&config, k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS>, *a);
 }
 
-/* The shapes worth trying for few rows: tiles of a block, depth of a batch, blocks. */
+/* The shapes worth trying: groups of tokens, tiles of a block, depth of a batch, blocks. */
 int nr_cuda_stream_ways(void) {
-    return 3;
+    return 8;
 }
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream) {
-    if (a->m > 8 || a->k_pad % 16) return cudaErrorInvalidValue;
+    if (a->m > (way < 5 ? 8 : 32) || a->k_pad % 16) return cudaErrorInvalidValue;
     switch (way) {
     case 0: return launch<1, 1, 1, 4>(a, false, stream);
     case 1: return launch<1, 1, 2, 4>(a, false, stream);
-    default: return launch<1, 1, 4, 2>(a, false, stream);
+    case 2: return launch<1, 1, 4, 2>(a, false, stream);
+    case 3: return launch<1, 2, 1, 3>(a, false, stream);
+    case 4: return launch<1, 2, 2, 2>(a, false, stream);
+    case 5: return launch<4, 1, 1, 3>(a, false, stream);
+    case 6: return launch<4, 1, 2, 2>(a, false, stream);
+    default: return launch<4, 4, 1, 1>(a, false, stream);
     }
 }
 

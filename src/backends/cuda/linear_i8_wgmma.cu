@@ -5,8 +5,8 @@
  * tokens. One warp feeds the engine; three watch the stages go by and keep the weight codes at the
  * tokens' spikes (see linear_i8_gemm.cu), and lay out what the epilogue needs of the tokens.
  *
- * A stage is free again when the eight multiplying and three watching warps have arrived. Blocks are
- * persistent, so the first stages of the next tile come while the last one is written.
+ * A stage is free again when the eight multiplying and three watching warps have arrived. Blocks
+ * are persistent, so the first stages of the next tile come while the last one is written.
  *
  * Tiles are as wide in tokens as makes the waves of blocks come out even: 616 tokens are 4 * 154,
  * and 4096 outputs then 32 * 4 = 128 tiles of 128 x 160 for 132 multiprocessors.
@@ -312,7 +312,8 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a, const uint8_t *
 /* One block a multiprocessor: its shared memory is full. */
 template <int ROWS, bool ACTIVATES>
 static __global__ void __launch_bounds__(THREADS, 1)
-    k_linear_i8_wgmma(const __grid_constant__ nr_cuda_linear_i8_args a, const __grid_constant__ tile_map weights,
+    k_linear_i8_wgmma(const __grid_constant__ nr_cuda_linear_i8_args a,
+                      const __grid_constant__ tile_map weights,
                       const __grid_constant__ tile_map codes) {
 #ifdef NR_HOPPER
     typedef hopper_shape<ROWS> S;
@@ -402,7 +403,8 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) 
         e = cudaFuncSetAttribute((const void *)k_linear_i8_wgmma<ROWS, ACTIVATES>,
                                  cudaFuncAttributeMaxDynamicSharedMemorySize, S::SHARED_BYTES);
     if (e != cudaSuccess) return e;
-    k_linear_i8_wgmma<ROWS, ACTIVATES><<<blocks, THREADS, S::SHARED_BYTES, stream>>>(*a, weights, codes);
+    k_linear_i8_wgmma<ROWS, ACTIVATES>
+        <<<blocks, THREADS, S::SHARED_BYTES, stream>>>(*a, weights, codes);
     return cudaGetLastError();
 }
 

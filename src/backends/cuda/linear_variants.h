@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * linear_variants.h - the ways to compute an i8 linear, for nr_cuda_linear_i8 to choose from and for
- * the lab to compare. All give the same bits. Launchers neither allocate nor synchronise; they
+ * linear_variants.h - the ways to compute an i8 linear, for nr_cuda_linear_i8 to choose from and
+ * for the lab to compare. All give the same bits. Launchers neither allocate nor synchronise; they
  * return cudaErrorInvalidValue where the shape or the card is not theirs.
  */
 #ifndef NR_LINEAR_VARIANTS_H
@@ -19,7 +19,8 @@ extern "C" {
  * k_pad a multiple of 16. overlap: launch while the kernel before still runs (sm_90). */
 cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
                                      cudaStream_t stream);
-/* m <= 8: one of nr_cuda_stream_ways() ways to do it, for the lab. */
+/* One of nr_cuda_stream_ways() ways to do it, for the lab; cudaErrorInvalidValue where m is not
+ * for it (8 rows for the first five, 32 for the others). */
 int nr_cuda_stream_ways(void);
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream);

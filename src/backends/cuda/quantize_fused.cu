@@ -40,8 +40,8 @@ static __device__ __forceinline__ candidate best_of_warp(candidate c) {
     return best;
 }
 
-/* What a thread holds of the row: value 4j+e is that of column base + 4 * (thread + j * THREADS) + e.
- * base: of the block, where a row has several. */
+/* What a thread holds of the row: value 4j+e is that of column base + 4 * (thread + j * THREADS) +
+ * e. base: of the block, where a row has several. */
 template <int THREADS, int GROUPS> struct row_part {
     int32_t base;
     float x[4 * GROUPS];
