@@ -233,7 +233,7 @@ test-neon:                       ## the NEON kernels' tests under qemu-user
 test-gpu:                        ## ops, models and LLaVA-1.5-7B's shapes on this machine's card
 	@tools/install_deps.sh build test
 	@$(MAKE) BUILD=release tests
-	@tools/gpu/run.sh build/release
+	@tools/gpu/run_gpu.sh build/release
 
 asan ubsan tsan:                 ## the tests under one sanitizer
 	@$(MAKE) BUILD=release build/release/run_tests

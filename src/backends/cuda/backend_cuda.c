@@ -532,7 +532,7 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->plain = kernels && strcmp(kernels, "plain") == 0;
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
-    be->overlap = be->sm == 90 && !be->plain && !(overlap && strcmp(overlap, "0") == 0);
+    be->overlap = be->sm == 90 && !be->plain && overlap && strcmp(overlap, "1") == 0;
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

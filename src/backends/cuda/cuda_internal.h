@@ -103,7 +103,7 @@ typedef struct nr_cuda_backend {
     int device;
     bool plan_only; /* sizes alone: no context, no card */
     bool plain;     /* the plain kernels, bit-equal to the reference */
-    bool overlap;   /* small launches begin while the one before ends */
+    bool overlap;   /* launches begin while the one before ends: slower so far, so off */
     bool graphs;
     int sm, n_multiprocessors;
     char isa[16], card[64], pci[24];

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# pack.sh - what tools/gpu/run.sh needs on a machine with a card that has no Debian packages: the
+# pack_gpu.sh - what tools/gpu/run_gpu.sh needs on a machine with a card that has no Debian packages: the
 # programs of this build without their symbols and the libraries they load, as build/gpu.tar.xz.
 # Models, pictures and scripts come from the repository.
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh [BUILD-FOLDER] - all that is tested and measured on a card, in the repository root: ops
+# run_gpu.sh [BUILD-FOLDER] - all that is tested and measured on a card, in the repository root: ops
 # against the reference, whole models, compute-sanitizer, then LLaVA-1.5-7B's shapes with made-up
 # weights. Ends with a table; with OUT=FOLDER also results.csv and the logs there.
 # BUILD-FOLDER: build/release (make test-gpu), or build/gpu, unpacked from build/gpu.tar.xz.
@@ -106,10 +106,14 @@ if [ "${SKIP:-}" != bench ]; then
     bench full --model "$work/int8" --device cuda:0 --context 1024 --runs 5
     bench full-32 --model "$work/int8" --device cuda:0 --context 1024 --slots 32 --tokens 256
     bench full-8 --model "$work/int8" --device cuda:0 --context 1024 --slots 8 --tokens 160
-    NR_CUDA_OVERLAP=0 bench full-no-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
+    NR_CUDA_OVERLAP=1 bench full-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     NR_CUDA_GRAPHS=0 bench full-no-graphs --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     [ -n "${PLAIN:-}" ] && NR_CUDA_KERNELS=plain \
         bench full-plain --model "$work/int8" --device cuda:0 --context 1024 --runs 1
+    if python3 -c 'import transformers' 2>/dev/null; then # the peer, on the same card
+        timeout 150 python3 tools/gpu/transformers_peer.py eager >"$out/peer.txt" 2>"$out/peer.log"
+        grep -a ',' "$out/peer.txt" | sed 's/,\([^,]*\),\(.*\)/,\1,,"median \2"/' >>"$rows"
+    fi
 fi
 echo
 column -s, -t <"$rows" 2>/dev/null || cat "$rows"
