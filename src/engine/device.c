@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of a forward call: half a prompt of LLaVA, enough for full tiles; scratch grows with them. */
+/* Rows of a forward call: half a prompt of LLaVA, enough for full tiles; scratch grows with it. */
 #define CUDA_PREFILL_ROWS 320
 
 nr_status nr_device_parse(const char *text, nr_device *out, nr_error *err) {

@@ -76,7 +76,7 @@ static void test_default_is_cpu(void **state) {
     nr_engine_close(engine);
 }
 
-/* A card is refused with the reason: none there, none with that number, or no CUDA in this build. */
+/* A card is refused with the reason: none, none with that number, or no CUDA in this build. */
 static void test_refusals(void **state) {
     (void)state;
     nr_engine *engine = NULL;

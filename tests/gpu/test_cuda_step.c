@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_cuda_step.c - how ops of a step become a list, without a card: consecutive rows merge into
- * one record, neighbours fuse, and the list of a step with other ids, positions and sequences is the
- * same, byte for byte, so that its graph is found again.
+ * test_cuda_step.c - how ops of a step become a list, without a card: rows that follow merge into
+ * one record, neighbours fuse, and the list of a step with other ids, positions and sequences is
+ * the same, byte for byte, so that its graph is found again.
  */
 #include "../engine/engine_fixture.h"
 

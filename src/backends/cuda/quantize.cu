@@ -138,7 +138,8 @@ static __global__ void __launch_bounds__(THREADS) k_quantize_row(nr_cuda_quantiz
     __syncthreads();
     float inv = inverse;
     for (int32_t k = threadIdx.x; k < a.k_pad; k += THREADS)
-        codes[k] = k < a.n_in && !(a.n_outliers && marked(mask, k)) ? code_of(x[k], inv) : (int8_t)0;
+        codes[k] = k < a.n_in && !(a.n_outliers && marked(mask, k)) ? code_of(x[k], inv)
+                                                                    : (int8_t)0;
     __syncthreads();
     if (threadIdx.x < NR_CUDA_SPIKES && spikes[threadIdx.x] >= 0) codes[spikes[threadIdx.x]] = 0;
 }
@@ -149,7 +150,8 @@ cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *a, cudaStream_t stream
     return cudaGetLastError();
 }
 
-static __global__ void __launch_bounds__(THREADS) k_residual_row(float *r, nr_cuda_quantize_args a) {
+static __global__ void __launch_bounds__(THREADS)
+    k_residual_row(float *r, nr_cuda_quantize_args a) {
     int64_t row = blockIdx.x;
     const float *x = a.x + row * a.ldx;
     const int8_t *codes = a.codes + row * a.k_pad;
