@@ -77,7 +77,8 @@ static float *make_rows(int32_t m, int32_t width) {
 void lab_check_rows(const lab_card *card) {
     (void)card;
     static const int32_t shapes[][3] = {{6, 64, 3}, {7, 4096, 8}, {5, 11008, 8}, {5, 1024, 0},
-                                        {5, 1408, 32}, {3, 130, 2}, {2, 12000, 1}};
+                                        {5, 1408, 32}, {3, 130, 2}, {2, 12000, 1},
+                                        {3, 11008, 8}};
     for (auto &s : shapes) {
         nr_cuda_quantize_args q = make_quantize(s[0], s[1], s[2]);
         float *in = make_rows(s[0], 2 * s[1]), *gamma = make_rows(1, s[1]);

@@ -449,7 +449,6 @@ static __global__ void __launch_bounds__(32 * WARPS_MAX, 1) k_attention_one(
     const int warps = blockDim.x / 32, warp = threadIdx.x / 32;
     chunk_result<DIM> *results = (chunk_result<DIM> *)shared;
     uint16_t *q = (uint16_t *)(results + warps), *buffer = q + PARTS * DIM + warp * S::VALUES;
-    wait_for_launch_before();
     const nr_cuda_span s = a.spans[blockIdx.z];
     const int32_t dim = a.head_dim, head = blockIdx.x, row = blockIdx.y;
     const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
@@ -477,7 +476,6 @@ static __global__ void __launch_bounds__(32 * WARPS_MAX, 1) k_attention_one(
                 o = __fmaf_rn(o, f.old_part, __fmul_rn(results[i].o[threadIdx.x], f.new_part));
         }
     }
-    let_next_launch_begin();
     float *y = a.y + (s.row0 + row) * a.ldy + (int64_t)head * dim;
     if ((int32_t)threadIdx.x < dim) y[threadIdx.x] = __fmul_rn(o, __fdiv_rn(1.0f, state.l));
 }
@@ -509,17 +507,9 @@ static cudaError_t launch_one(const nr_cuda_attention_args *a, cudaStream_t stre
     cudaError_t e = cudaFuncSetAttribute((const void *)k_attention_one<DIM>,
                                          cudaFuncAttributeMaxDynamicSharedMemorySize, (int)most);
     if (e != cudaSuccess) return e;
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
-    config.gridDim = dim3((unsigned)a->n_heads, (unsigned)a->m, (unsigned)a->n_spans);
-    config.blockDim = dim3((unsigned)(32 * warps));
-    config.dynamicSmemBytes = shared;
-    config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = a->sm == 90; /* other code does not wait */
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    return cudaLaunchKernelEx(&config, k_attention_one<DIM>, *a);
+    dim3 grid((unsigned)a->n_heads, (unsigned)a->m, (unsigned)a->n_spans);
+    k_attention_one<DIM><<<grid, (unsigned)(32 * warps), shared, stream>>>(*a);
+    return cudaGetLastError();
 }
 
 bool nr_cuda_attention_tile_fits(const nr_cuda_attention_args *a) {

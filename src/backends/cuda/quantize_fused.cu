@@ -355,9 +355,10 @@ static bool has_clusters(void) {
 template <row_source SOURCE>
 static cudaError_t choose(const fused_args *a, bool overlap, cudaStream_t stream) {
     const int32_t n = a->q.n_in;
-    if (n >= 2048 && a->q.m <= 32 && has_clusters())
-        return (n <= 4096 ? launch<128, 1, SOURCE, 8> : launch<128, 3, SOURCE, 8>)(a, overlap,
-                                                                                  stream);
+    /* Measured on an H200: 8.1 us against 10.4 for one row of 11008, but 4.8 against 3.9 for one
+     * of 4096, and 12.7 against 10.6 for 32 rows of 11008. */
+    if (n > 4096 && a->q.m <= 4 && has_clusters())
+        return launch<128, 3, SOURCE, 8>(a, overlap, stream);
     if (n <= 1024) return launch<256, 1, SOURCE, 1>(a, overlap, stream);
     if (n <= 4096) return launch<512, 2, SOURCE, 1>(a, overlap, stream);
     return launch<1024, 3, SOURCE, 1>(a, overlap, stream);
