@@ -53,7 +53,7 @@ OPT := $(OPT_$(BUILD))
 CFLAGS_ALL = -std=c11 $(OPT) $(WARN) -ffp-contract=off -fvisibility=hidden -fPIC -MMD -MP -pthread \
              $(INCLUDES) $(PKG_CFLAGS) $(CFLAGS)
 PKG_CFLAGS := $(if $(PKGS),$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
-LDLIBS_ALL = $(if $(filter neon,$(BUILD)),-static) $(LDFLAGS) $(PKG_LIBS) -lm -pthread
+LDLIBS_ALL = $(if $(filter neon,$(BUILD)),-static) $(LDFLAGS) $(PKG_LIBS) $(CUDA_LIBS) -lm -pthread
 
 # Kernels of one instruction set: the only files compiled with its flags. FOLDER_FLAGS of a folder
 # come after the general ones (-O3 where the compiler unrolls usefully).
@@ -70,9 +70,32 @@ ISA_HERE := $(or $(ISA_$(ARCH)),scalar)
 isa_of = $(filter $(ISA_ALL),$(subst /, ,$(patsubst src/backends/cpu/%,%,$(dir $(1)))))
 isa_flags = $(if $(findstring src/backends/cpu/,$(1)),$(foreach i,$(call isa_of,$(1)),$(ISA_$(i))))
 
+# CUDA, where nvcc 12 or later is found; CUDA=0 leaves it out. Its kernels are the same for every
+# BUILD and compiled once: code for each card from Ampere on, and PTX for those to come. The runtime
+# is linked statically and looks for the driver when it is asked for a card.
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+NVCC_MAJOR := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\).*/\1/p'))
+CUDA ?= $(if $(and $(NVCC_MAJOR),$(filter-out neon fuzz,$(BUILD)),$(filter-out 8 9 10 11,$(NVCC_MAJOR))),1,0)
+comma := ,
+ifneq ($(CUDA),0)
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+CUDA_LIBS := -L$(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib /usr/lib/x86_64-linux-gnu)) \
+             -lcudart_static -ldl -lrt
+CUDA_CARDS ?= 80 86 89 90a
+CUDA_CODE := $(foreach c,$(CUDA_CARDS),-gencode arch=compute_$(c),code=sm_$(c)) \
+             $(if $(filter 80,$(CUDA_CARDS)),-gencode arch=compute_80$(comma)code=compute_80)
+CUDA_SRC := $(sort $(wildcard src/backends/cuda/*.cu))
+CUDA_OUT := build/cuda$(if $(filter-out 80 86 89 90a,$(CUDA_CARDS))$(filter-out 4,$(words $(CUDA_CARDS))),-$(subst $() ,-,$(strip $(CUDA_CARDS))))
+CUDA_OBJ := $(CUDA_SRC:%.cu=$(CUDA_OUT)/%.o)
+NVCCFLAGS_ALL = -std=c++17 -O3 --fmad=false $(CUDA_CODE) $(INCLUDES) $(NVCCFLAGS) \
+                -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
+                -Xcompiler -Wall,-Wextra$(if $(CI),$(comma)-Werror)
+endif
+
 # ---- what is built ---------------------------------------------------------------------------
 LIB_DIRS := $(if $(filter neon,$(BUILD)),$(wildcard src/base src/tensor src/backends),src)
-LIB_SRC := $(filter-out $(foreach i,$(filter-out $(ISA_HERE),$(ISA_ALL)),src/backends/cpu/$(i)/%),\
+LIB_SRC := $(filter-out $(foreach i,$(filter-out $(ISA_HERE),$(ISA_ALL)),src/backends/cpu/$(i)/%) \
+             $(if $(filter 0,$(CUDA)),src/backends/cuda/%,src/backends/no_cuda.c),\
              $(sort $(shell find $(LIB_DIRS) -name '*.c')))
 LIB := $(OUT)/libnewsreader.a
 CLI_SRC := $(if $(filter neon,$(BUILD)),,$(wildcard cli/*.c))
@@ -91,7 +114,7 @@ RUNNER := build/release/run_tests
 say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)' && )
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 
-.PHONY: all lib tests fuzzers fuzz-replay list run test test-build test-full test-neon \
+.PHONY: all lib tests fuzzers fuzz-replay list run test test-build test-full test-neon test-gpu \
         asan ubsan tsan fuzz check bench bench-peers install clean
 all: $(LIB) $(COMMAND) $(TOOLS)  ## library, command and tools in build/release (the default)
 lib: $(LIB)                      ## the library alone
@@ -104,7 +127,16 @@ $(OUT)/%.o: %.c
 
 $(OUT)/src/engine/self_test.o: src/engine/self_test_page.png
 
-$(LIB): $(call objects,$(LIB_SRC))
+# -isystem: the toolkit's headers are not held to our warnings.
+ifneq ($(CUDA),0)
+$(OUT)/src/backends/cuda/%.o $(OUT)/tests/gpu/%.o: PKG_CFLAGS += -isystem $(CUDA_HOME)/include
+endif
+
+$(CUDA_OUT)/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)$(NVCC) $(NVCCFLAGS_ALL) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+$(LIB): $(call objects,$(LIB_SRC)) $(CUDA_OBJ)
 	@rm -f $@
 	$(call say,AR,$@)ar rcs $@ $^
 
@@ -135,6 +167,11 @@ $(OUT)/tests/ops/%: $(OUT)/tests/ops/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
 
+$(OUT)/tests/gpu/test_cuda_ops.o: PKG_CFLAGS += -Itests/ops
+$(OUT)/tests/gpu/test_cuda_ops: $(OUT)/tests/gpu/test_cuda_ops.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@ $(LDLIBS_ALL)
+
 $(OUT)/tests/fuzz/fuzz_http: $(OUT)/server/http_parse.o
 $(OUT)/tests/fuzz/fuzz_form: $(OUT)/server/form.o $(OUT)/server/base64.o
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o \
@@ -156,7 +193,7 @@ $(OUT)/run_tests: $(OUT)/tests/run_tests.o
 	$(call say,LINK,$@)$(CC) $(OPT) $^ -o $@
 
 .SECONDARY:
--include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+-include $(shell find $(OUT) $(CUDA_OUT) -name '*.d' 2>/dev/null)
 
 # ---- two commands ----------------------------------------------------------------------------
 run:                             ## install what is missing, build, read the sample pages
@@ -200,6 +237,11 @@ test-neon:                       ## the NEON kernels' tests under qemu-user
 	@$(MAKE) BUILD=release build/release/run_tests
 	@$(if $(NEON_TESTS),$(MAKE) BUILD=neon tests)
 	@$(RUNNER) --jobs $(JOBS) $(RUN_NEON)
+
+test-gpu:                        ## ops, models and LLaVA-1.5-7B's shapes on this machine's card
+	@tools/install_deps.sh build test
+	@$(MAKE) BUILD=release tests
+	@tools/gpu/run_gpu.sh build/release
 
 asan ubsan tsan:                 ## the tests under one sanitizer
 	@$(MAKE) BUILD=release build/release/run_tests
@@ -254,7 +296,7 @@ install: all                     ## PREFIX=/usr/local: command, library, headers
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: newsreader' 'Description: INT8 vision-language models that read news pictures' \
 	    'Version: $(or $(VERSION),0)' 'Requires: $(PKGS)' 'Cflags: -I$${includedir}' \
-	    'Libs: -L$${libdir} -lnewsreader -lgif -lunistring -lm -pthread' \
+	    'Libs: -L$${libdir} -lnewsreader -lgif -lunistring $(CUDA_LIBS) -lm -pthread' \
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/newsreader.pc
 
 clean:                           ## removes build/

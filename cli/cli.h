@@ -108,6 +108,8 @@ nr_status cli_picture_load(nr_picture *picture, const char *path, nr_error *err)
 
 /* A name from outside as JSON: where it is not UTF-8, its bytes beyond ASCII become '?'. */
 json_t *cli_json_name(const char *name);
+/* What is known of the card; new. */
+json_t *cli_device_json(const nr_device_usage *device);
 /* One line on standard output. Takes the object over; NULL counts as out of memory. */
 void cli_print_json(json_t *owned);
 

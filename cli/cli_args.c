@@ -14,6 +14,7 @@ enum option_id {
     OPT_THREADS,
     OPT_CONTEXT,
     OPT_CPU,
+    OPT_DEVICE,
     OPT_PROMPT,
     OPT_FIELDS,
     OPT_FIT,
@@ -51,6 +52,7 @@ static const struct option table[] = {{"model", required_argument, NULL, OPT_MOD
                                       {"threads", required_argument, NULL, OPT_THREADS},
                                       {"context", required_argument, NULL, OPT_CONTEXT},
                                       {"cpu", required_argument, NULL, OPT_CPU},
+                                      {"device", required_argument, NULL, OPT_DEVICE},
                                       {"prompt", required_argument, NULL, OPT_PROMPT},
                                       {"fields", required_argument, NULL, OPT_FIELDS},
                                       {"image-fit", required_argument, NULL, OPT_FIT},
@@ -212,6 +214,7 @@ static bool apply_engine(int id, const char *value, cli_options *o, bool *known)
     case OPT_MAX_RAM: return parse_bytes(id, value, &o->engine.ram_bytes_max);
     case OPT_MAX_VRAM: return parse_bytes(id, value, &o->engine.vram_bytes_max);
     case OPT_CPU: o->engine.cpu_kernels = value; return true;
+    case OPT_DEVICE: o->engine.device = value; return true;
     default: *known = false; return true;
     }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * cli_bench.c - `newsreader bench`: one whole request, timed by stage: load, a picture, 40 tokens
- * of text, 128 tokens of answer (stop tokens suppressed).
+ * of text, 128 tokens of answer (stop tokens suppressed). With --slots N, N of them at once on top.
  */
-#include "cli.h"
+#include "cli_bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,16 +69,31 @@ static void print_json(nr_engine *engine, const result *r) {
     nr_engine_info info = nr_engine_get_info(engine);
     const nr_session_stats *s = &r->stats;
     json_t *line = json_pack(
-        "{s:o, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, s:I, s:I}",
-        "model", cli_json_name(info.model), "dtype", info.dtype, "kernels", info.kernels,
-        "prompt_template", info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms,
-        "load_peak_bytes", (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms,
-        "vision_ms", s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
+        "{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:i, s:f, s:i, s:f, s:f, s:I, "
+        "s:I, s:I}",
+        "model", cli_json_name(info.model), "dtype", info.dtype, "device", info.device,
+        "device_note", info.device_note, "kernels", info.kernels, "prompt_template",
+        info.prompt_template, "threads", info.n_threads, "load_ms", info.load_ms, "load_peak_bytes",
+        (json_int_t)r->load_peak_bytes, "preprocess_ms", s->preprocess_ms, "vision_ms",
+        s->vision_ms, "prompt_tokens", s->prompt_tokens, "prefill_ms", s->prefill_ms,
         "answer_tokens", s->answer_tokens, "decode_ms", s->decode_ms, "total_ms", r->total_ms,
         "planned_bytes", (json_int_t)nr_engine_get_plan(engine).total_bytes,
         "planned_resident_bytes", (json_int_t)nr_engine_get_plan(engine).resident_bytes,
         "peak_bytes", (json_int_t)nr_memory_usage_get().resident_peak_bytes);
+    nr_device_usage card = nr_device_usage_get(engine);
+    if (line && card.card[0]) json_object_set_new(line, "card", cli_device_json(&card));
     cli_print_json(line);
+}
+
+static void print_card(nr_engine *engine) {
+    nr_device_usage d = nr_device_usage_get(engine);
+    if (d.card[0])
+        printf(
+            "card         %9.3f GB   planned %.3f GB, the driver's own %.3f GB on top; whole card "
+            "%.3f of %.3f GB used\n",
+            (double)d.reserved_bytes * 1e-9, (double)nr_engine_get_plan(engine).vram_bytes * 1e-9,
+            (double)d.context_bytes * 1e-9, (double)d.used_bytes * 1e-9,
+            (double)d.total_bytes * 1e-9);
 }
 
 static void print_text(nr_engine *engine, const result *r, bool first) {
@@ -86,9 +101,9 @@ static void print_text(nr_engine *engine, const result *r, bool first) {
     const nr_session_stats *s = &r->stats;
     double prefill_s = s->prefill_ms * 1e-3, decode_s = s->decode_ms * 1e-3;
     if (first)
-        printf("%s  %s  %s kernels  %d threads\n"
+        printf("%s  %s  %s, %s kernels  %d threads\n"
                "load         %9.1f ms   peak memory %.3f GB\n",
-               info.model, info.dtype, info.kernels, info.n_threads, info.load_ms,
+               info.model, info.dtype, info.device, info.kernels, info.n_threads, info.load_ms,
                (double)r->load_peak_bytes * 1e-9);
     printf("picture      %9.1f ms   %d image tokens (preprocess %.1f ms)\n"
            "prefill      %9.1f ms   %d tokens, %.1f tok/s\n"
@@ -101,10 +116,25 @@ static void print_text(nr_engine *engine, const result *r, bool first) {
            r->total_ms);
     printf("peak memory  %9.3f GB   planned %.3f GB, and room for pictures\n",
            (double)nr_memory_usage_get().resident_peak_bytes * 1e-9,
-           (double)nr_engine_get_plan(engine).resident_bytes * 1e-9);
+           (double)(nr_engine_get_plan(engine).resident_bytes -
+                    nr_engine_get_plan(engine).vram_bytes) *
+               1e-9);
+    print_card(engine);
 }
 
-static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *session,
+static void print_slots(const cli_options *o, const cli_slots_result *r) {
+    double rate = (double)r->window_tokens / (r->window_ms * 1e-3);
+    if (o->json)
+        cli_print_json(json_pack("{s:i, s:f, s:f, s:I, s:f, s:f}", "slots", r->n_slots, "begun_ms",
+                                 r->begun_ms, "window_ms", r->window_ms, "window_tokens",
+                                 (json_int_t)r->window_tokens, "tokens_per_second", rate,
+                                 "total_ms", r->total_ms));
+    else
+        printf("%2d at once   %9.1f ms   all have begun after %.1f ms; then %.2f tok/s together\n",
+               r->n_slots, r->total_ms, r->begun_ms, rate);
+}
+
+static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session **session,
                          nr_error *err) {
     char question[QUESTION_BYTES_MAX];
     nr_picture *picture = NULL;
@@ -113,31 +143,41 @@ static nr_status run_all(const cli_options *o, nr_engine *engine, nr_session *se
     nr_status status = NR_STATUS_OK;
     if (info.image_tokens > 0)
         status = o->image ? cli_picture_read(o->image, &picture, err) : make_picture(&picture, err);
-    if (status == NR_STATUS_OK) status = nr_session_set_picture(session, picture, o->fit, err);
+    if (status == NR_STATUS_OK) status = nr_session_set_picture(*session, picture, o->fit, err);
     if (status == NR_STATUS_OK)
-        status = make_question(session, info.image_tokens + TEXT_TOKENS, question, err);
+        status = make_question(*session, info.image_tokens + TEXT_TOKENS, question, err);
     for (int i = 0; i < o->n_runs && status == NR_STATUS_OK; i++) {
         result r = {.load_peak_bytes = load_peak_bytes};
-        status = run_once(session, picture, question, o, &r, err);
+        status = run_once(*session, picture, question, o, &r, err);
         if (status != NR_STATUS_OK) break;
         if (o->json)
             print_json(engine, &r);
         else
             print_text(engine, &r, i == 0);
     }
+    if (status == NR_STATUS_OK && o->engine.n_slots > 1) {
+        cli_slots_result r;
+        cli_set_session(NULL);
+        nr_session_free(*session); /* a scheduler has the engine to itself */
+        *session = NULL;
+        status = cli_bench_slots(engine, picture, question, o, &r, err);
+        if (status == NR_STATUS_OK) print_slots(o, &r);
+    }
     nr_picture_free(picture);
     return status;
 }
 
-int cmd_bench(const cli_options *options) {
+int cmd_bench(const cli_options *given) {
+    cli_options with_slots = *given, *options = &with_slots;
     nr_engine *engine = NULL;
     nr_session *session = NULL;
     nr_error err;
     if (!cli_no_files(options, "bench")) return CLI_USAGE;
+    options->engine.scheduler = options->engine.n_slots > 1;
     nr_ladder_report report;
     int code = cli_open(options, &report, &engine, &session);
     if (code != CLI_OK) return code;
-    nr_status status = run_all(options, engine, session, &err);
+    nr_status status = run_all(options, engine, &session, &err);
     if (status != NR_STATUS_OK) cli_report(options, NULL, &err);
     cli_set_session(NULL);
     nr_session_free(session);

@@ -48,6 +48,14 @@ json_t *cli_json_name(const char *name) {
     return text;
 }
 
+json_t *cli_device_json(const nr_device_usage *d) {
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "card", d->card, "total_bytes",
+                     (json_int_t)d->total_bytes, "used_bytes", (json_int_t)d->used_bytes,
+                     "free_bytes", (json_int_t)d->free_bytes, "reserved_bytes",
+                     (json_int_t)d->reserved_bytes, "process_bytes", (json_int_t)d->process_bytes,
+                     "context_bytes", (json_int_t)d->context_bytes);
+}
+
 void cli_print_json(json_t *owned) {
     char *line = owned ? json_dumps(owned, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
     if (line)

@@ -35,6 +35,9 @@ static void print_table(const nr_memory_plan *p) {
         print_bytes(pass ? "peak" : "resident", pass ? p->total_bytes : p->resident_bytes, "",
                     pass ? "what a ceiling is compared with" : "what stays");
     }
+    if (!p->apart) return;
+    print_bytes("on the card", p->vram_bytes, p->device, "what --max-vram is compared with");
+    print_bytes("the driver's own", p->context_bytes, p->device, "on top, as measured on one card");
 }
 
 json_t *cli_plan_json(const nr_memory_plan *p) {
@@ -44,15 +47,17 @@ json_t *cli_plan_json(const nr_memory_plan *p) {
                                                "bytes", (json_int_t)p->parts[i].bytes, "where",
                                                p->parts[i].on_device ? p->device : "host",
                                                "passing", p->parts[i].passing));
-    return json_pack("{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                     "model", cli_json_name(p->model), "estimate", p->estimate, "context",
-                     p->context_tokens, "slots", p->n_slots, "kv",
-                     p->kv == NR_KV_INT8 ? "int8" : "f16", "parts", parts, "weights_bytes",
-                     (json_int_t)p->weights_bytes, "scratch_bytes", (json_int_t)p->scratch_bytes,
-                     "session_bytes", (json_int_t)p->session_bytes, "staging_bytes",
-                     (json_int_t)p->staging_bytes, "picture_bytes", (json_int_t)p->picture_bytes,
-                     "resident_bytes", (json_int_t)p->resident_bytes, "total_bytes",
-                     (json_int_t)p->total_bytes, "device_bytes", (json_int_t)cli_device_bytes(p));
+    return json_pack(
+        "{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}",
+        "model", cli_json_name(p->model), "estimate", p->estimate, "context", p->context_tokens,
+        "slots", p->n_slots, "kv", p->kv == NR_KV_INT8 ? "int8" : "f16", "parts", parts,
+        "weights_bytes", (json_int_t)p->weights_bytes, "scratch_bytes",
+        (json_int_t)p->scratch_bytes, "session_bytes", (json_int_t)p->session_bytes,
+        "staging_bytes", (json_int_t)p->staging_bytes, "picture_bytes",
+        (json_int_t)p->picture_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
+        "total_bytes", (json_int_t)p->total_bytes, "device_bytes", (json_int_t)cli_device_bytes(p),
+        "device", p->device, "vram_bytes", (json_int_t)p->vram_bytes, "context_bytes",
+        (json_int_t)p->context_bytes);
 }
 
 /* ---- what would make it fit */
@@ -67,7 +72,7 @@ static int list_attempts(const char *model, const cli_options *o, const nr_memor
                          attempt out[CLI_REMEDIES_MAX]) {
     int n = 0;
     attempt a = {.model = model, .options = o->engine};
-    a.options.ram_bytes_max = 0;
+    a.options.ram_bytes_max = a.options.vram_bytes_max = 0;
     attempt *all = out;
     if (o->engine.picture_pixels_max == 0 || o->engine.picture_pixels_max > SMALL_PICTURES) {
         all[n] = a;
@@ -128,17 +133,17 @@ int cli_remedies(const char *model, const cli_options *o, const nr_memory_plan *
 }
 
 static bool fits(const cli_options *o, const nr_memory_plan *p, const cli_card *card) {
-    uint64_t ceiling = o->engine.ram_bytes_max;
-    return (!ceiling || p->ram_bytes <= ceiling) &&
+    uint64_t ceiling = o->engine.ram_bytes_max, on_card = o->engine.vram_bytes_max;
+    return (!ceiling || p->ram_bytes <= ceiling) && (!on_card || p->vram_bytes <= on_card) &&
            (!card->bytes || cli_card_used(card) <= card->bytes);
 }
 
-static void print_ceiling(const nr_memory_plan *p, uint64_t ceiling) {
+static void print_ceiling(uint64_t bytes, uint64_t ceiling, const char *where) {
     if (!ceiling) return;
-    bool ok = p->ram_bytes <= ceiling;
-    uint64_t gap = ok ? ceiling - p->ram_bytes : p->ram_bytes - ceiling;
-    printf("ceiling of %llu bytes: it %s, %llu bytes (%.3f GB) %s\n", (unsigned long long)ceiling,
-           ok ? "fits" : "does not fit", (unsigned long long)gap, (double)gap * 1e-9,
+    bool ok = bytes <= ceiling;
+    uint64_t gap = ok ? ceiling - bytes : bytes - ceiling;
+    printf("ceiling of %llu bytes%s: it %s, %llu bytes (%.3f GB) %s\n", (unsigned long long)ceiling,
+           where, ok ? "fits" : "does not fit", (unsigned long long)gap, (double)gap * 1e-9,
            ok ? "are left" : "short");
 }
 
@@ -193,7 +198,8 @@ int cmd_plan(const cli_options *given) {
         return ok ? CLI_OK : CLI_FAILED;
     }
     print_table(&p);
-    print_ceiling(&p, options->engine.ram_bytes_max);
+    print_ceiling(p.ram_bytes, options->engine.ram_bytes_max, "");
+    print_ceiling(p.vram_bytes, options->engine.vram_bytes_max, " on the card");
     if (card.bytes) {
         putchar('\n');
         cli_card_draw(&card);

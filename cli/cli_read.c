@@ -108,11 +108,12 @@ static json_t *reply_object(const reader *r, const char *file, double prefill_ms
     int32_t width, height;
     nr_picture_size(r->picture, &width, &height);
     return json_pack(
-        "{s:o, s:o, s:b, s:o, s:s, s:s, s:s, s:s, s:b, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, "
+        "{s:o, s:o, s:b, s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:{s:i, s:i, s:b}, s:{s:i, s:i, s:i}, "
         "s:{s:f, s:f, s:f, s:f, s:f, s:f}, s:o}",
         "file", cli_json_name(file), "model", cli_json_name(info.model), "degraded",
         r->ladder.degraded, "reason", cli_json_name(r->ladder.reason), "dtype", info.dtype,
-        "kernels", info.kernels, "prompt_template", info.prompt_template, "image_fit",
+        "device", info.device, "kernels", info.kernels, "prompt_template", info.prompt_template,
+        "image_fit",
         nr_fit_name(s->fit), "image_cached", s->image_cached, "image", "width", width, "height",
         height, "damaged", nr_picture_is_damaged(r->picture), "tokens", "image", s->image_tokens,
         "prompt", n_prompt, "answer", n_answer, "ms", "load", info.load_ms, "decode_image",

@@ -24,8 +24,10 @@ static json_t *report_json(const nr_rung_report *r, const nr_engine_info *info) 
     json_object_set_new(object, "loaded", json_boolean(r->load_ms > 0));
     if (!(r->load_ms > 0)) return object;
     if (info)
-        json_object_update_new(object, json_pack("{s:s, s:s, s:i}", "dtype", info->dtype, "kernels",
-                                                 info->kernels, "threads", info->n_threads));
+        json_object_update_new(object, json_pack("{s:s, s:s, s:s, s:s, s:i}", "dtype", info->dtype,
+                                                 "device", info->device, "device_note",
+                                                 info->device_note, "kernels", info->kernels,
+                                                 "threads", info->n_threads));
     json_object_update_new(object,
                            json_pack("{s:s, s:I, s:I, s:{s:f, s:f, s:f, s:f, s:f}, s:i}", "preview",
                                      t->preview, "resident_bytes", (json_int_t)r->resident_bytes,

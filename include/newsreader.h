@@ -75,13 +75,17 @@ typedef struct nr_engine_options {
     uint64_t picture_pixels_max; /* largest picture the plan has room for and sessions take, at
                                     least 448 x 448; 0: the limit, 50 M */
     uint64_t ram_bytes_max;  /* ceiling of the whole process; 0: what this machine has available */
-    uint64_t vram_bytes_max; /* the same on a graphics card; UNSUPPORTED where none is used */
+    uint64_t vram_bytes_max; /* the same of what is planned on a graphics card, without what the
+                                driver takes for itself; UNSUPPORTED on the CPU */
     bool scheduler;          /* the slots are those of one scheduler (newsreader_sched.h), not of
                                 sessions; the plan has its buffers */
     int32_t n_queued;        /* requests that may wait for its slots, 0 to 4096 */
     uint64_t program_bytes;  /* what the program around the engine holds itself, and */
     uint64_t passing_bytes;  /* what at most passes through it with requests: in the plan and under
                                 the ceiling, allocated by the program */
+    const char *device;      /* "cpu"; "cuda:0": that graphics card; "auto": the first card where there
+                                is one and the plan fits it, else the CPU; NULL: environment
+                                NR_DEVICE, else "cpu" */
 } nr_engine_options;
 NR_API nr_engine_options nr_engine_options_default(void);
 
@@ -98,8 +102,9 @@ typedef struct nr_engine_info {
     const char *model;      /* last part of model_dir */
     const char *model_type; /* "llava" */
     const char *dtype;      /* "int8" or "f32" */
-    const char *device;     /* "cpu" */
-    const char *kernels;    /* "avx512vnni" */
+    const char *device;     /* "cpu", "cuda:0" */
+    const char *device_note; /* why this one: "as asked", "auto: cpu, because ..." */
+    const char *kernels;    /* "avx512vnni", "sm_86" */
     const char *prompt_template; /* which template is put around questions, and why */
     bool chat_template_unknown;  /* the folder has one, prompt_template is a guess */
     int n_threads;
@@ -141,13 +146,17 @@ typedef struct nr_memory_plan {
     uint64_t staging_bytes;     /* while loading only */
     uint64_t picture_bytes;     /* while the largest picture is decoded */
     uint64_t passing_bytes;     /* as the options say */
+    uint64_t rounding_bytes;    /* of a card's memory, to whole pages */
     uint64_t resident_bytes;    /* all that stays: everything but the three above */
     uint64_t total_bytes;       /* the peak; what a ceiling is compared with */
-    uint64_t ram_bytes, vram_bytes; /* total_bytes by device */
+    uint64_t ram_bytes, vram_bytes; /* total_bytes by device; vram: all that is allocated there */
+    uint64_t context_bytes;      /* what a card's driver takes for itself beside the plan: as
+                                    measured once; nr_device_usage has what it is. In no sum */
     uint64_t picture_pixels_max; /* of a picture there is room for */
     int32_t n_slots, context_tokens;
     nr_kv_type kv;              /* F16 or INT8 */
-    const char *device;         /* "cpu" */
+    const char *device;         /* "cpu", "cuda:0" */
+    bool apart;                 /* the device has memory of its own */
     bool estimate;              /* from a checkpoint's shapes: this version cannot run it */
     char model[64];
     int32_t n_parts;
@@ -184,6 +193,17 @@ typedef struct nr_memory_usage {
     uint64_t library_allocations; /* of these, by libpng through our door */
 } nr_memory_usage;
 NR_API nr_memory_usage nr_memory_usage_get(void);
+
+/* The card that an engine computes on. All 0 on the CPU. */
+typedef struct nr_device_usage {
+    char card[64];           /* "NVIDIA GeForce RTX 3090" */
+    uint64_t total_bytes, used_bytes, free_bytes; /* of the whole card, by all programs on it */
+    uint64_t reserved_bytes; /* what this engine took of it */
+    uint64_t process_bytes;  /* of this process, as the driver counts; 0: it does not say */
+    uint64_t context_bytes;  /* what the driver takes for itself on top; 0: unknown */
+} nr_device_usage;
+/* Any thread. */
+NR_API nr_device_usage nr_device_usage_get(const nr_engine *engine);
 
 /* ---- pictures -------------------------------------------------------------------------------- */
 

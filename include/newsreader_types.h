@@ -32,7 +32,8 @@
     X(INTERNAL, -13, "internal error")                                                             \
     X(TIMEOUT, -14, "deadline passed")                                                             \
     X(BUSY, -15, "no room for another request")                                                    \
-    X(SELF_TEST, -16, "self-test failed")
+    X(SELF_TEST, -16, "self-test failed")                                                          \
+    X(DEVICE, -17, "the graphics card failed")
 
 typedef enum nr_status {
 #define NR_STATUS_ENUM(name, value, text) NR_STATUS_##name = value,

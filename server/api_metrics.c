@@ -85,6 +85,16 @@ static void put_model(FILE *f, server *s) {
     put(f, "forward_seconds_total", "counter", q.forward_ms * 1e-3);
 }
 
+static void put_card(FILE *f, server *s, const nr_memory_plan *plan) {
+    nr_device_usage d = nr_device_usage_get(s->engine);
+    put(f, "card_planned_bytes", "gauge", (double)plan->vram_bytes);
+    put(f, "card_reserved_bytes", "gauge", (double)d.reserved_bytes);
+    put(f, "card_process_bytes", "gauge", (double)d.process_bytes);
+    put(f, "card_context_bytes", "gauge", (double)d.context_bytes);
+    put(f, "card_used_bytes", "gauge", (double)d.used_bytes);
+    put(f, "card_total_bytes", "gauge", (double)d.total_bytes);
+}
+
 void api_metrics(server *s, http_exchange *x) {
     char *text = NULL;
     size_t n = 0;
@@ -109,6 +119,7 @@ void api_metrics(server *s, http_exchange *x) {
     put(f, "memory_resident_bytes", "gauge", (double)usage.resident_bytes);
     put(f, "memory_peak_bytes", "gauge", (double)usage.resident_peak_bytes);
     put(f, "allocations_total", "counter", (double)usage.allocations);
+    if (plan.apart) put_card(f, s, &plan);
     fclose(f);
     http_reply(x, 200, "text/plain; version=0.0.4", NULL, text, n);
     free(text);

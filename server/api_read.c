@@ -61,9 +61,9 @@ static json_t *read_object(const task *t) {
     nr_engine_info info = nr_engine_get_info(t->server->engine);
     const server *s = t->server;
     json_t *reply = json_pack(
-        "{s:s, s:b, s:s, s:s, s:s, s:{s:i, s:i, s:b, s:b}, s:o, s:o}", "model", s->model,
-        "degraded", s->report.degraded, "reason", s->report.reason, "dtype", info.dtype, "kernels",
-        info.kernels, "image", "width", t->width, "height", t->height, "damaged", t->damaged,
+        "{s:s, s:b, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b, s:b}, s:o, s:o}", "model", s->model,
+        "degraded", s->report.degraded, "reason", s->report.reason, "dtype", info.dtype, "device",
+        info.device, "kernels", info.kernels, "image", "width", t->width, "height", t->height, "damaged", t->damaged,
         "cached", t->answers[0].stats.image_cached, "tokens", tokens_object(t), "ms",
         times_object(t));
     if (t->prompt) {

@@ -51,6 +51,19 @@ static json_t *measured_object(const server *s, const nr_memory_usage *usage) {
                      (json_int_t)usage->arena_bytes, "helpers_bytes", (json_int_t)helpers_bytes(s));
 }
 
+/* The card that the model is on, as planned and as the driver counts. */
+static json_t *card_object(server *s, const nr_memory_plan *plan) {
+    nr_device_usage d = nr_device_usage_get(s->engine);
+    return json_pack("{s:s, s:s, s:{s:I}, s:{s:I, s:I, s:I}, s:o, s:{s:I, s:I, s:I}}", "device",
+                     plan->device, "card", d.card, "planned", "total_bytes",
+                     (json_int_t)plan->vram_bytes, "measured", "reserved_bytes",
+                     (json_int_t)d.reserved_bytes, "process_bytes", (json_int_t)d.process_bytes,
+                     "context_bytes", (json_int_t)d.context_bytes, "ceiling_bytes",
+                     s->vram_bytes_max ? json_integer((json_int_t)s->vram_bytes_max) : json_null(),
+                     "machine", "total_bytes", (json_int_t)d.total_bytes, "used_bytes",
+                     (json_int_t)d.used_bytes, "free_bytes", (json_int_t)d.free_bytes);
+}
+
 json_t *api_memory_object(server *s) {
     nr_memory_plan plan = nr_engine_get_plan(s->engine);
     nr_memory_usage usage = nr_memory_usage_get();
@@ -59,10 +72,12 @@ json_t *api_memory_object(server *s) {
                                 "available_bytes", (json_int_t)m.available_bytes, "by_cgroup",
                                 m.by_cgroup);
     json_t *ceiling = s->ram_bytes_max ? json_integer((json_int_t)s->ram_bytes_max) : json_null();
-    json_t *device = json_pack("{s:s, s:o, s:o, s:o, s:o}", "device", plan.device, "planned",
+    json_t *device = json_pack("{s:s, s:o, s:o, s:o, s:o}", "device", "cpu", "planned",
                                planned_object(&plan), "measured", measured_object(s, &usage),
                                "ceiling_bytes", ceiling, "machine", machine);
-    return json_pack("{s:[o], s:I, s:o}", "devices", device, "allocations_since_start",
+    json_t *devices = json_pack("[o]", device);
+    if (plan.apart) json_array_append_new(devices, card_object(s, &plan));
+    return json_pack("{s:o, s:I, s:o}", "devices", devices, "allocations_since_start",
                      (json_int_t)(usage.allocations - s->counters.allocations_at_start), "queue",
                      queue_object(s));
 }
@@ -114,9 +129,10 @@ void api_health(server *s, http_exchange *x) {
     json_t *memory = json_pack("{s:f, s:f}", "resident_gb", (double)usage.resident_bytes * 1e-9,
                                "peak_gb", (double)usage.resident_peak_bytes * 1e-9);
     server_reply_json(x, s->draining ? 503 : 200,
-                      json_pack("{s:s, s:b, s:o, s:s, s:s, s:s, s:b, s:s, s:o, s:s}", "status",
+                      json_pack("{s:s, s:b, s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:s}", "status",
                                 s->draining ? "draining" : "ok", "model_loaded", 1, "memory_usage",
-                                memory, "model", s->model, "dtype", info.dtype, "kernels",
+                                memory, "model", s->model, "dtype", info.dtype, "device",
+                                info.device, "device_note", info.device_note, "kernels",
                                 info.kernels, "degraded", s->report.degraded, "reason",
                                 s->report.reason, "queue", queue_object(s), "version",
                                 nr_version()));

@@ -153,6 +153,7 @@ struct server {
     const char *model;       /* its name; in report */
     int32_t n_decoders;      /* pictures that the plan has room for at a time */
     uint64_t ram_bytes_max;  /* the ceiling; 0: none */
+    uint64_t vram_bytes_max;  /* of the card; 0: none */
     char *keys[SERVER_KEYS_MAX];
     int n_keys;
     key_use uses[SERVER_KEYS_MAX];

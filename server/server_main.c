@@ -140,8 +140,8 @@ static bool listen_at(server *s) {
 static void announce(const server *s) {
     nr_engine_info info = nr_engine_get_info(s->engine);
     bool v6 = strchr(s->options.host, ':') != NULL;
-    fprintf(stderr, "newsreader: %s, %s, %s kernels, %d slots, %d may wait; loaded in %.1f s\n",
-            s->model, info.dtype, info.kernels, s->admitted_max - s->options.queue,
+    fprintf(stderr, "newsreader: %s, %s, %s, %s kernels, %d slots, %d may wait; loaded in %.1f s\n",
+            s->model, info.dtype, info.device, info.kernels, s->admitted_max - s->options.queue,
             s->options.queue, info.load_ms * 1e-3);
     printf("ready http://%s%s%s:%d/\n", v6 ? "[" : "", s->options.host, v6 ? "]" : "",
            http_port(s->http));

@@ -55,6 +55,7 @@ static nr_rung rung_of(server *s, const nr_rung *asked) {
 static void say_choice(const server *s) {
     nr_engine_info info = nr_engine_get_info(s->engine);
     if (s->report.n_rungs > 1) server_say("%s answers: %s", s->model, s->report.reason);
+    if (strncmp(info.device_note, "auto", 4) == 0) server_say("device %s", info.device_note);
     if (info.chat_template_unknown)
         server_say("%s: prompt template %s", s->model, info.prompt_template);
 }
@@ -90,6 +91,7 @@ int server_model_open(server *s, const server_start *start) {
     s->model = s->report.rungs[s->report.chosen].model;
     s->n_decoders = chosen->options.n_pictures;
     s->ram_bytes_max = chosen->options.ram_bytes_max;
+    s->vram_bytes_max = chosen->options.vram_bytes_max;
     say_choice(s);
     status = open_sched(s, &err);
     if (status != NR_STATUS_OK) server_say("%s: %s", nr_status_text(status), err.message);

@@ -16,7 +16,7 @@ src/image
 src/tensor
 src/backends         src/tensor
 src/backends/cpu     src/backends/backend.h src/backends/host_memory.h src/backends/vec_math.inc src/tensor
-src/backends/cuda    src/backends/backend.h src/tensor
+src/backends/cuda    src/backends/backend.h src/backends/vec_math.inc src/tensor
 src/runtime          src/tensor src/backends/backend.h
 src/text             src/formats
 src/models           src/tensor src/formats src/runtime src/backends/backend.h src/image/preprocess.h
@@ -32,6 +32,7 @@ server               include
 bench                include
 bench/peers          include
 bench/kernels        include src/base src/backends src/backends/cpu src/tensor
+bench/cuda           include src/base src/backends src/backends/cuda src/tensor
 include              include
 '
 # Exceptions that name one file: the registry is the only place that names models; an instruction
@@ -63,6 +64,7 @@ unicase.h     src/text/
 unictype.h    src/text/
 immintrin.h   src/backends/cpu/ bench/kernels/
 arm_neon.h    src/backends/cpu/ bench/kernels/
+cuda          src/backends/cuda/ bench/cuda/
 '
 folders=()
 for f in src include cli server bench; do [ -d "$f" ] && folders+=("$f"); done

@@ -102,10 +102,32 @@ typedef struct nr_attention_args {
     float scale;    /* multiplies q before the dot products */
 } nr_attention_args;
 
+/* What a device with memory of its own says of it. */
+typedef struct nr_device_memory {
+    char card[64];          /* "NVIDIA GeForce RTX 3090" */
+    uint64_t total_bytes;   /* of the whole card, and what all programs on it use and leave; */
+    uint64_t used_bytes, free_bytes; /* 0: unknown */
+    uint64_t arena_bytes;   /* what the plan reserved, and arenas beside it */
+    uint64_t context_bytes; /* what the driver takes for itself on top; 0: unknown */
+    uint64_t process_bytes; /* of this process by the driver's account; 0: it does not say */
+} nr_device_memory;
+
 /* One table a device. `be` first; pointers are the device's. */
 typedef struct nr_backend_ops {
-    const char *name; /* "cpu" */
+    const char *name; /* "cpu", "cuda" */
     void (*close)(nr_backend *be);
+
+    /* What only a device beside the host has; NULL where ops run when they are called in memory
+     * that is the host's. Called through the functions nr_backend_... below.
+     * begin, end: between them ops may be gathered and run together; host arrays that ops were
+     * given (ids, positions) are copied at once. check: an op cannot fail; what befell the device
+     * is kept, and told here from then on. reserve: takes the memory of all arenas beforehand,
+     * once. memory: see nr_device_memory. */
+    void (*begin)(nr_backend *be);
+    void (*end)(nr_backend *be);
+    nr_status (*check)(nr_backend *be, nr_error *err);
+    nr_status (*reserve)(nr_backend *be, size_t bytes, nr_error *err);
+    void (*memory)(const nr_backend *be, nr_device_memory *out);
 
     /* Memory. arena_alloc maps a measured arena in the device's memory and rewinds it. */
     nr_status (*arena_alloc)(nr_backend *be, nr_arena *a, const char *what, nr_error *err);
@@ -160,12 +182,15 @@ typedef struct nr_backend_ops {
                      int32_t patch);
     /* Lowest index of the largest value; host result. */
     int32_t (*argmax)(nr_backend *be, const float *x, int32_t n);
+    /* The same of n_rows <= 64 rows of n values at once; out is host. NULL: one after the other. */
+    void (*argmax_each)(nr_backend *be, const float *const *rows, int n_rows, int32_t n,
+                        int32_t *out);
 } nr_backend_ops;
 
 /* First member of every backend's own struct. */
 struct nr_backend {
     const nr_backend_ops *ops;
-    const char *isa; /* kernel table in use, by its name in cpu_select.c; static */
+    const char *isa; /* kernels in use: a name of cpu_select.c, or "sm_86" */
     int n_threads;
 };
 
@@ -175,8 +200,28 @@ struct nr_backend {
 nr_status nr_backend_cpu_open(int n_threads, const char *isa, nr_backend **out, nr_error *err);
 /* The plain loops that define every op; one thread. Errors: NO_MEMORY. */
 nr_status nr_backend_ref_open(nr_backend **out, nr_error *err);
+/* CUDA: card number `device`; kernels for compute capability 8.0 and later. plan_only: sizes alone,
+ * nothing of the card is touched or needed. Errors: UNSUPPORTED (no card, no driver, too old a one,
+ * built without CUDA; the message says which), NO_MEMORY, DEVICE. */
+nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_error *err);
 static inline void nr_backend_close(nr_backend *be) {
     if (be) be->ops->close(be);
+}
+
+/* A step: ops that belong together, none of whose results the host looks at before its end. */
+static inline void nr_backend_begin(nr_backend *be) {
+    if (be->ops->begin) be->ops->begin(be);
+}
+static inline void nr_backend_end(nr_backend *be) {
+    if (be->ops->end) be->ops->end(be);
+}
+/* After results have come to the host: are they results? Errors: DEVICE, the first that befell. */
+static inline nr_status nr_backend_check(nr_backend *be, nr_error *err) {
+    return be->ops->check ? be->ops->check(be, err) : NR_STATUS_OK;
+}
+/* Is its memory apart from the host's? */
+static inline bool nr_backend_is_apart(const nr_backend *be) {
+    return be->ops->reserve != NULL;
 }
 
 #endif

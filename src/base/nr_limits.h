@@ -60,5 +60,9 @@
 /* What a process has beside everything the plan counts: code and data of the program and its
  * libraries, stacks, the C library's heap, parsed configuration. docs/MEMORY.md measures it. */
 #define NR_PROCESS_BYTES (6u << 20)
+/* What the driver of a graphics card adds to the process on the host: 0.15 GB measured. */
+#define NR_CUDA_PROCESS_BYTES (160u << 20)
+/* And on the card itself, beside what is planned: code, its own buffers. 0.545 GB on an H200. */
+#define NR_CUDA_CONTEXT_BYTES (520u << 20)
 
 #endif

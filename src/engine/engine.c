@@ -44,9 +44,6 @@ static nr_status check_memory_options(const nr_engine_options *o, nr_error *err)
                ARG, "pictures of at most %llu pixels, expected 0 or %u to %u",
                (unsigned long long)o->picture_pixels_max, NR_PICTURE_PIXELS_MIN,
                NR_IMAGE_PIXELS_MAX);
-    NR_FAIL_IF(o->vram_bytes_max != 0, UNSUPPORTED,
-               "a ceiling of %llu bytes of VRAM, but this build computes on the CPU only",
-               (unsigned long long)o->vram_bytes_max);
     return NR_STATUS_OK;
 }
 
@@ -132,12 +129,16 @@ static nr_status plan_and_load(nr_engine *e, const char *model_dir, const nr_eng
                                .options = o,
                                .model = e->model,
                                .be = e->be,
+                               .device = e->device,
                                .tokenizer = e->tokenizer,
                                .staging_bytes = nr_loader_bytes(weights, e->be->n_threads)};
         status = nr_plan_make(&input, &e->plan, err);
     }
     if (status == NR_STATUS_OK) status = nr_plan_check(&e->plan, o, err);
+    if (status == NR_STATUS_OK && e->plan.apart)
+        status = e->be->ops->reserve(e->be, (size_t)e->plan.vram_bytes, err);
     if (status == NR_STATUS_OK) status = load_weights(e, weights, o, err);
+    if (status == NR_STATUS_OK) status = nr_backend_check(e->be, err);
     nr_weights_close(weights);
     return status == NR_STATUS_OK ? status : nr_error_prefix(err, status, "%s", model_dir);
 }
@@ -186,7 +187,8 @@ static nr_status fill_info(nr_engine *e, nr_error *err) {
     e->info = (nr_engine_info){.model = e->model_name,
                                .model_type = e->model->desc->model_type,
                                .dtype = m->precision == NR_DTYPE_I8 ? "int8" : "f32",
-                               .device = e->be->ops->name,
+                               .device = nr_device_name(e->device),
+                               .device_note = e->device_note,
                                .kernels = e->be->isa,
                                .prompt_template = e->template_note,
                                .chat_template_unknown = e->prompt.has_unknown_chat_template,
@@ -207,7 +209,7 @@ static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine
     e->config = blueprint.config;
     e->model = blueprint.model;
     nr_base_name(e->model_name, sizeof e->model_name, model_dir);
-    NR_TRY(nr_backend_cpu_open(o->n_threads, o->cpu_kernels, &e->be, err));
+    NR_TRY(nr_device_open(e->device, o, false, &e->be, err));
     NR_TRY(open_tokenizer(e, model_dir, err));
     NR_TRY(choose_prompt(e, err));
     nr_trim_heap(); /* a vocabulary's JSON takes ten times what stays of it */
@@ -219,13 +221,16 @@ static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine
     return NR_STATUS_OK;
 }
 
-nr_status nr_engine_open_planned(const char *model_dir, const nr_engine_options *options,
-                                 nr_memory_plan *plan, nr_engine **out, nr_error *err) {
+/* On one device. */
+static nr_status open_on(nr_device device, const char *model_dir, const nr_engine_options *options,
+                         nr_memory_plan *plan, nr_engine **out, nr_error *err) {
     double start_ms = nr_clock_ms();
-    nr_engine_options o = options ? *options : nr_engine_options_default();
+    nr_engine_options o = *options;
+    NR_TRY(nr_device_settle(device, &o, err));
     nr_engine *e = nr_calloc(1, sizeof *e);
     NR_FAIL_IF(!e, NO_MEMORY, "engine");
     e->options = o;
+    e->device = device;
     nr_status status = open_parts(e, model_dir, &o, err);
     *plan = e->plan;
     if (status != NR_STATUS_OK) {
@@ -234,6 +239,47 @@ nr_status nr_engine_open_planned(const char *model_dir, const nr_engine_options 
     }
     e->info.load_ms = nr_clock_ms() - start_ms;
     *out = e;
+    return NR_STATUS_OK;
+}
+
+/* The card where it is there and the plan fits it; else the CPU, with the reason. */
+static nr_status open_auto(nr_device device, const char *model_dir, const nr_engine_options *o,
+                           nr_memory_plan *plan, nr_engine **out, nr_error *err) {
+    nr_error reason = {0};
+    nr_engine_options on_cpu = *o;
+    nr_device card = {.kind = NR_DEVICE_CUDA, .card = device.card}, cpu = {.kind = NR_DEVICE_CPU};
+    nr_status status = open_on(card, model_dir, o, plan, out, &reason);
+    if (status == NR_STATUS_OK) {
+        nr_device_usage usage = nr_device_usage_get(*out);
+        snprintf((*out)->device_note, sizeof (*out)->device_note,
+                 "auto: %s, %s: the plan of %llu bytes fits it", nr_device_name(card), usage.card,
+                 (unsigned long long)plan->vram_bytes);
+        return status;
+    }
+    if (!nr_device_may_fall_back(status)) {
+        if (err) *err = reason;
+        return status;
+    }
+    on_cpu.vram_bytes_max = 0;
+    NR_TRY(open_on(cpu, model_dir, &on_cpu, plan, out, err));
+    snprintf((*out)->device_note, sizeof (*out)->device_note, "auto: cpu, because %s",
+             reason.message);
+    return NR_STATUS_OK;
+}
+
+nr_status nr_engine_open_planned(const char *model_dir, const nr_engine_options *options,
+                                 nr_memory_plan *plan, nr_engine **out, nr_error *err) {
+    nr_engine_options o = options ? *options : nr_engine_options_default();
+    nr_device device;
+    *plan = (nr_memory_plan){0};
+    NR_FAIL_IF(o.struct_bytes != sizeof o, ARG,
+               "nr_engine_options of %u bytes, expected %zu: use nr_engine_options_default",
+               o.struct_bytes, sizeof o);
+    NR_TRY(nr_device_parse(o.device, &device, err));
+    if (device.kind == NR_DEVICE_AUTO) return open_auto(device, model_dir, &o, plan, out, err);
+    NR_TRY(open_on(device, model_dir, &o, plan, out, err));
+    snprintf((*out)->device_note, sizeof (*out)->device_note, "%s",
+             o.device ? "as asked" : "the default");
     return NR_STATUS_OK;
 }
 
@@ -255,6 +301,21 @@ void nr_engine_close(nr_engine *e) {
     nr_backend_close(e->be);
     nr_hf_config_reset(&e->config);
     nr_free(e);
+}
+
+nr_device_usage nr_device_usage_get(const nr_engine *engine) {
+    nr_device_memory m = {0};
+    nr_device_usage out = {0};
+    if (!engine->be->ops->memory) return out;
+    engine->be->ops->memory(engine->be, &m);
+    memcpy(out.card, m.card, sizeof out.card);
+    out.total_bytes = m.total_bytes;
+    out.used_bytes = m.used_bytes;
+    out.free_bytes = m.free_bytes;
+    out.reserved_bytes = m.arena_bytes;
+    out.process_bytes = m.process_bytes;
+    out.context_bytes = m.context_bytes;
+    return out;
 }
 
 nr_memory_plan nr_engine_get_plan(const nr_engine *engine) {

@@ -6,6 +6,7 @@
 #include "newsreader.h"
 
 #include "answer.h"
+#include "device.h"
 #include "hf_config.h"
 #include "image.h"
 #include "image_cache.h"
@@ -38,7 +39,8 @@ struct nr_engine {
     int32_t n_sessions;        /* open */
     bool has_scheduler;        /* one is open */
     nr_image_cache images;
-    char model_name[128], template_note[96];
+    nr_device device;
+    char model_name[128], template_note[96], device_note[NR_DEVICE_NOTE_BYTES];
 };
 
 /* What a session owns: two arenas, carved by one function. */
@@ -88,6 +90,7 @@ typedef struct nr_plan_input {
     const nr_engine_options *options; /* checked */
     nr_model *model;                  /* created; its pointers are not looked at afterwards */
     nr_backend *be;
+    nr_device device;
     const nr_tokenizer *tokenizer; /* NULL: tokenizer_bytes and encoder_bytes are used */
     uint64_t tokenizer_bytes, encoder_bytes, staging_bytes;
 } nr_plan_input;

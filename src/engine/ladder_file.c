@@ -49,6 +49,7 @@ static nr_status read_options(const nr_json_at *at, nr_engine_options *o, nr_err
     NR_TRY(nr_json_opt_i32(at, "pictures", 0, NR_PICTURES_MAX, &o->n_pictures, err));
     NR_TRY(nr_json_opt_i64(at, "max_pixels", 0, NR_IMAGE_PIXELS_MAX, &pixels, err));
     NR_TRY(nr_json_opt_str(at, "cpu", WORD_MAX, &o->cpu_kernels, err));
+    NR_TRY(nr_json_opt_str(at, "device", WORD_MAX, &o->device, err));
     NR_TRY(read_bytes(at, "max_ram", &o->ram_bytes_max, err));
     NR_TRY(read_bytes(at, "max_vram", &o->vram_bytes_max, err));
     o->precision = dtype == 1 ? NR_PRECISION_F32 : NR_PRECISION_INT8;
@@ -59,7 +60,7 @@ static nr_status read_options(const nr_json_at *at, nr_engine_options *o, nr_err
 
 #define OPTION_KEYS                                                                                \
     "dtype", "kv", "context", "threads", "slots", "image_cache", "pictures", "max_pixels", "cpu",  \
-        "max_ram", "max_vram"
+        "max_ram", "max_vram", "device"
 
 static nr_status read_policy(const nr_json_at *top, nr_ladder_policy *p, nr_error *err) {
     static const char *const words[] = {"next", "refuse"};

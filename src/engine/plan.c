@@ -93,22 +93,40 @@ static void add_scheduler(nr_memory_plan *p, const nr_model *model, const nr_sch
     p->scheduler_bytes = s->cache_bytes + s->picture_bytes + s->other_bytes + encoder_bytes;
 }
 
-void nr_plan_sum(nr_memory_plan *p) {
-    uint64_t sessions = (uint64_t)p->n_slots * p->session_bytes;
-    uint64_t stays = p->weights_bytes + p->tokenizer_bytes + p->process_bytes + p->program_bytes;
-    uint64_t works = p->scratch_bytes + (p->scheduler_bytes ? p->scheduler_bytes : sessions) +
-                     p->image_cache_bytes;
-    p->resident_bytes = stays + works;
-    p->total_bytes =
-        stays + NR_MAX(works + p->picture_bytes + p->passing_bytes, p->staging_bytes);
-    p->ram_bytes = p->total_bytes; /* the CPU is the only device so far */
-    p->vram_bytes = 0;
+/* What lies on the device and stays. */
+static uint64_t device_bytes(const nr_memory_plan *p) {
+    uint64_t sum = 0;
+    for (int32_t i = 0; i < p->n_parts; i++)
+        if (p->parts[i].on_device && !p->parts[i].passing) sum += p->parts[i].bytes;
+    return sum;
 }
 
-static void begin(nr_memory_plan *p, const char *name, const nr_engine_options *o) {
+void nr_plan_sum(nr_memory_plan *p) {
+    uint64_t sessions = (uint64_t)p->n_slots * p->session_bytes;
+    uint64_t on_host = p->tokenizer_bytes + p->process_bytes + p->program_bytes;
+    uint64_t works = p->scratch_bytes + (p->scheduler_bytes ? p->scheduler_bytes : sessions) +
+                     p->image_cache_bytes;
+    p->vram_bytes = p->apart ? device_bytes(p) : 0;
+    uint64_t stays = on_host + (p->apart ? 0 : p->weights_bytes);
+    if (p->apart) works = p->weights_bytes + works + p->rounding_bytes - p->vram_bytes;
+    p->ram_bytes = stays + NR_MAX(works + p->picture_bytes + p->passing_bytes, p->staging_bytes);
+    p->resident_bytes = stays + works + p->vram_bytes;
+    p->total_bytes = p->ram_bytes + p->vram_bytes;
+}
+
+/* A card's memory comes in pages of 2 MiB, and arenas begin at multiples of 256 bytes in it. */
+static void round_device(nr_memory_plan *p) {
+    uint64_t bytes = device_bytes(p), slack = (uint64_t)(p->n_slots + 8) * 256;
+    p->rounding_bytes = nr_round_up(bytes + slack, (size_t)2 << 20) - bytes;
+    nr_plan_add(p, "rounding", "pages of 2 MiB", p->rounding_bytes, true);
+}
+
+static void begin(nr_memory_plan *p, const char *name, nr_device device,
+                  const nr_engine_options *o) {
     *p = (nr_memory_plan){.n_slots = o->n_slots ? o->n_slots : 1,
                           .kv = nr_kv_used(o),
-                          .device = "cpu",
+                          .device = nr_device_name(device),
+                          .apart = device.kind == NR_DEVICE_CUDA,
                           .process_bytes = NR_PROCESS_BYTES,
                           .program_bytes = o->program_bytes,
                           .passing_bytes = o->passing_bytes};
@@ -116,9 +134,13 @@ static void begin(nr_memory_plan *p, const char *name, const nr_engine_options *
     uint64_t pixels = o->picture_pixels_max ? o->picture_pixels_max : NR_IMAGE_PIXELS_MAX;
     p->picture_pixels_max = pixels;
     p->picture_bytes = nr_picture_bytes_max(pixels, o->n_pictures ? o->n_pictures : 1);
+    if (!p->apart) return;
+    p->process_bytes += NR_CUDA_PROCESS_BYTES;
+    p->context_bytes = NR_CUDA_CONTEXT_BYTES;
 }
 
 static void finish(nr_memory_plan *p) {
+    if (p->apart) round_device(p);
     nr_plan_add(p, "tokenizer", "vocabulary", p->tokenizer_bytes, false);
     nr_plan_add(p, "process", "program, libraries, stacks", p->process_bytes, false);
     nr_plan_add(p, "program's own", "as it says", p->program_bytes, false);
@@ -134,7 +156,7 @@ nr_status nr_plan_make(const nr_plan_input *in, nr_memory_plan *out, nr_error *e
     nr_arena weights = nr_arena_measure(), scratch = nr_arena_measure();
     nr_session session = {0};
     nr_sched_parts sched;
-    begin(&p, in->name, in->options);
+    begin(&p, in->name, in->device, in->options);
     weights.ledger = &ledger;
     in->model->desc->carve_weights(in->model, &weights);
     nr_scratch_carve(in->model, in->be, &scratch);
@@ -168,12 +190,16 @@ nr_status nr_plan_make(const nr_plan_input *in, nr_memory_plan *out, nr_error *e
     return NR_STATUS_OK;
 }
 
+static nr_status check_ceiling(uint64_t bytes, uint64_t ceiling, const char *where, nr_error *err) {
+    NR_FAIL_IF(ceiling && bytes > ceiling, CEILING,
+               "plan of %llu bytes%s, ceiling of %llu: %llu bytes short", (unsigned long long)bytes,
+               where, (unsigned long long)ceiling, (unsigned long long)(bytes - ceiling));
+    return NR_STATUS_OK;
+}
+
 nr_status nr_plan_check(const nr_memory_plan *p, const nr_engine_options *o, nr_error *err) {
-    uint64_t ceiling = o->ram_bytes_max;
-    NR_FAIL_IF(ceiling && p->ram_bytes > ceiling, CEILING,
-               "plan of %llu bytes, ceiling of %llu: %llu bytes short",
-               (unsigned long long)p->ram_bytes, (unsigned long long)ceiling,
-               (unsigned long long)(p->ram_bytes - ceiling));
+    NR_TRY(check_ceiling(p->ram_bytes, o->ram_bytes_max, "", err));
+    NR_TRY(check_ceiling(p->vram_bytes, o->vram_bytes_max, " on the card", err));
     nr_machine m = nr_machine_read("");
     NR_FAIL_IF(m.available_bytes && p->ram_bytes > m.available_bytes, CEILING,
                "plan of %llu bytes, %s has %llu available: %llu bytes short",
@@ -190,44 +216,44 @@ static uint64_t staging_of(const nr_model *model, const nr_known *known, int n_t
     return nr_loader_bytes_of(model->info.op_n_in_max, 3 * tallest, n_threads);
 }
 
-static nr_status plan_known(const nr_known *known, const nr_engine_options *o, nr_memory_plan *out,
-                            nr_error *err) {
+/* From shapes alone: no backend says what its ops need. */
+static nr_status plan_estimate(const nr_known *known, const nr_engine_options *o,
+                               nr_memory_plan *out, nr_error *err) {
+    nr_device device;
+    NR_TRY(nr_device_parse(o->device, &device, err));
+    if (device.kind == NR_DEVICE_AUTO) device.kind = NR_DEVICE_CPU;
+    begin(out, known->name, device, o);
+    nr_known_estimate(known, o, out);
+    finish(out);
+    return NR_STATUS_OK;
+}
+
+static nr_status plan_known(const nr_known *known, nr_device device, nr_backend *be,
+                            const nr_engine_options *o, nr_memory_plan *out, nr_error *err) {
     nr_blueprint blueprint;
-    nr_backend *be = NULL;
-    if (!nr_registry_find(known->model_type)) {
-        begin(out, known->name, o);
-        nr_known_estimate(known, o, out);
-        finish(out);
-        return NR_STATUS_OK;
-    }
     NR_TRY(nr_blueprint_parse(known->config_json, known->name, o, &blueprint, err));
-    nr_status status = nr_backend_cpu_open(o->n_threads, o->cpu_kernels, &be, err);
-    if (status == NR_STATUS_OK) {
-        nr_plan_input input = {.name = known->name,
-                               .options = o,
-                               .model = blueprint.model,
-                               .be = be,
-                               .tokenizer_bytes = known->tokenizer_bytes,
-                               .staging_bytes = staging_of(blueprint.model, known, be->n_threads)};
-        input.encoder_bytes = known->encoder_factor * nr_prompt_room(blueprint.model->info.context);
-        status = nr_plan_make(&input, out, err);
-    }
-    nr_backend_close(be);
+    nr_plan_input input = {.name = known->name,
+                           .options = o,
+                           .model = blueprint.model,
+                           .be = be,
+                           .device = device,
+                           .tokenizer_bytes = known->tokenizer_bytes,
+                           .staging_bytes = staging_of(blueprint.model, known, be->n_threads)};
+    input.encoder_bytes = known->encoder_factor * nr_prompt_room(blueprint.model->info.context);
+    nr_status status = nr_plan_make(&input, out, err);
     nr_blueprint_close(&blueprint);
     return status;
 }
 
-static nr_status plan_folder(const char *model_dir, const nr_engine_options *o, nr_memory_plan *out,
-                             nr_error *err) {
+static nr_status plan_folder(const char *model_dir, nr_device device, nr_backend *be,
+                             const nr_engine_options *o, nr_memory_plan *out, nr_error *err) {
     nr_blueprint blueprint;
     nr_weights *weights = NULL;
     nr_tokenizer *tokenizer = NULL;
-    nr_backend *be = NULL;
     char path[4096], name[sizeof out->model];
     NR_TRY(nr_blueprint_open(model_dir, o, &blueprint, err));
     nr_status status = NR_STATUS_OK;
     NR_TRY_GOTO(nr_weights_open(model_dir, &weights, err));
-    NR_TRY_GOTO(nr_backend_cpu_open(o->n_threads, o->cpu_kernels, &be, err));
     NR_TRY_GOTO(nr_path_join(path, sizeof path, model_dir, "tokenizer.json", err));
     NR_TRY_GOTO(nr_tokenizer_open(path, &tokenizer, err));
     nr_base_name(name, sizeof name, model_dir);
@@ -235,12 +261,12 @@ static nr_status plan_folder(const char *model_dir, const nr_engine_options *o, 
                            .options = o,
                            .model = blueprint.model,
                            .be = be,
+                           .device = device,
                            .tokenizer = tokenizer,
                            .staging_bytes = nr_loader_bytes(weights, be->n_threads)};
     NR_TRY_GOTO(nr_plan_make(&input, out, err));
 done:
     nr_tokenizer_free(tokenizer);
-    nr_backend_close(be);
     nr_weights_close(weights);
     nr_blueprint_close(&blueprint);
     return status;
@@ -250,5 +276,15 @@ nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *op
                               nr_memory_plan *out, nr_error *err) {
     nr_engine_options o = options ? *options : nr_engine_options_default();
     const nr_known *known = nr_file_exists(model_dir) ? NULL : nr_known_find(model_dir);
-    return known ? plan_known(known, &o, out, err) : plan_folder(model_dir, &o, out, err);
+    nr_device device;
+    nr_backend *be = NULL;
+    if (known && !nr_registry_find(known->model_type)) return plan_estimate(known, &o, out, err);
+    NR_TRY(nr_device_parse(o.device, &device, err));
+    NR_TRY(nr_device_open_for_plan(&device, &o, &be, err));
+    nr_status status = nr_device_settle(device, &o, err);
+    if (status == NR_STATUS_OK)
+        status = known ? plan_known(known, device, be, &o, out, err)
+                       : plan_folder(model_dir, device, be, &o, out, err);
+    nr_backend_close(be);
+    return status;
 }

@@ -133,8 +133,9 @@ static nr_status see(nr_session *s, const nr_preprocess_settings *settings, cons
                              s->preprocess_scratch_bytes, err));
     double ready_ms = nr_clock_ms();
     nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, tap);
+    nr_status status = nr_backend_check(s->engine->be, err);
     s->stats.vision_ms = nr_clock_ms() - ready_ms;
-    return NR_STATUS_OK;
+    return status;
 }
 
 nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_fit fit,
@@ -232,6 +233,7 @@ nr_status nr_session_ask(nr_session *s, const char *question, const nr_generatio
     NR_TRY(nr_sequence_prefill(&s->sequence, s->prompt_ids, n_ids, 1, &n_reused, NULL, err));
     nr_answer_begin(&s->answer, &s->kit, &s->sequence, &settings);
     nr_answer_choose(&s->answer);
+    NR_TRY(nr_backend_check(s->engine->be, err));
     s->asked = true;
     s->stats.prompt_tokens = n_ids;
     s->stats.cached_tokens = n_reused;
@@ -251,6 +253,7 @@ nr_status nr_session_step(nr_session *s, nr_step *out, nr_error *err) {
     if (nr_sequence_left(&s->sequence) > 0) {
         nr_sequences_read(&(nr_share){&s->sequence, 1}, 1, NULL);
         nr_answer_choose(a);
+        NR_TRY(nr_backend_check(s->engine->be, err));
     }
     nr_text_buf text = {.bytes = s->piece, .cap = NR_ANSWER_PIECE_MAX};
     nr_step step = {.text = s->piece};

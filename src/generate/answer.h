@@ -60,6 +60,8 @@ void nr_answer_begin(nr_answer *a, const nr_answer_kit *kit, nr_sequence *sequen
 
 /* The sequence has been read to its end, just now: choose what follows. */
 void nr_answer_choose(nr_answer *a);
+/* The same for n answers of one kit, up to NR_BATCH_MAX. */
+void nr_answers_choose(nr_answer *const *answers, int n);
 
 /* Append to text (room for NR_ANSWER_PIECE_MAX) what the chosen token completes, whole UTF-8
  * characters; *id is the token, -1 when the answer ended without one. Unless done, the token is now

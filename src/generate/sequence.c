@@ -17,7 +17,10 @@ void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, 
     s->n_ids = s->n_cached = 0;
     s->logits = NULL;
     s->cache.n_image_rows = pixels ? s->model->info.n_image_tokens : 0;
-    if (pixels) s->model->desc->encode_image(s->model, be, &s->cache, pixels, tap);
+    if (!pixels) return;
+    nr_backend_begin(be);
+    s->model->desc->encode_image(s->model, be, &s->cache, pixels, tap);
+    nr_backend_end(be);
 }
 
 int32_t nr_sequence_begin(nr_sequence *s, const int32_t *ids, int32_t n, int32_t n_logits) {
@@ -73,7 +76,10 @@ void nr_sequences_read(const nr_share *shares, int n_shares, const nr_tap *tap) 
     NR_ASSERT(n_shares >= 1 && n_shares <= NR_BATCH_MAX);
     nr_model *model = shares[0].sequence->model;
     for (int i = 0; i < n_shares; i++) spans[i] = span_of(&shares[i]);
-    const float *logits = model->desc->forward(model, shares[0].sequence->be, spans, n_shares, tap);
+    nr_backend *be = shares[0].sequence->be;
+    nr_backend_begin(be);
+    const float *logits = model->desc->forward(model, be, spans, n_shares, tap);
+    nr_backend_end(be);
     for (int i = 0; i < n_shares; i++) {
         nr_sequence *s = shares[i].sequence;
         s->n_cached += spans[i].n;

@@ -216,6 +216,7 @@ static void run_tower(nr_scheduler *s, nr_slot *slot) {
     nr_sequence_set_image(&slot->sequence, c->kit.be, slot->job->pixels, NULL);
     if (c->keep)
         c->keep(c->pictures_ctx, slot->job->picture_key, slot->sequence.cache.image_features);
+    (void)nr_backend_check(c->kit.be, NULL); /* waits, so that the time is the tower's; told later */
     slot->stats.vision_ms = nr_clock_ms() - start_ms;
 }
 
@@ -321,6 +322,15 @@ static void give(nr_scheduler *s, nr_slot *slot) {
     pthread_mutex_unlock(&s->lock);
 }
 
+/* What follows for all whose prompt or token was the last to be read. */
+static void choose(const batch *b) {
+    nr_answer *answers[NR_BATCH_MAX];
+    int n = 0;
+    for (int i = 0; i < b->n; i++)
+        if (nr_sequence_left(&b->slots[i]->sequence) == 0) answers[n++] = &b->slots[i]->answer;
+    nr_answers_choose(answers, n);
+}
+
 static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double read_ms,
                        bool looked) {
     pthread_mutex_lock(&s->lock);
@@ -330,6 +340,18 @@ static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double r
     s->stats.n_batches++;
     for (int i = 0; i < b->n; i++) s->stats.n_batch_rows += (uint64_t)b->shares[i].n_rows;
     pthread_mutex_unlock(&s->lock);
+}
+
+/* The device failed: nobody's rows are worth anything. */
+static bool device_failed(nr_scheduler *s) {
+    nr_status status = nr_backend_check(s->config.kit.be, NULL);
+    if (status == NR_STATUS_OK) return false;
+    pthread_mutex_lock(&s->lock);
+    for (int32_t i = 0; i < s->config.n_slots; i++)
+        if (s->slots[i].job) end_slot(s, &s->slots[i], status);
+    pthread_mutex_unlock(&s->lock);
+    notify(s);
+    return true;
 }
 
 void *nr_scheduler_thread(void *scheduler) {
@@ -342,8 +364,8 @@ void *nr_scheduler_thread(void *scheduler) {
         gather(s, &b);
         if (b.n == 0) continue;
         nr_sequences_read(b.shares, b.n, NULL);
-        for (int i = 0; i < b.n; i++)
-            if (nr_sequence_left(&b.slots[i]->sequence) == 0) nr_answer_choose(&b.slots[i]->answer);
+        choose(&b);
+        if (device_failed(s)) continue;
         count_turn(s, &b, looked_ms - start_ms, nr_clock_ms() - looked_ms, looked);
         for (int i = 0; i < b.n; i++)
             if (nr_sequence_left(&b.slots[i]->sequence) == 0) give(s, b.slots[i]);

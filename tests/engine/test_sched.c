@@ -506,7 +506,7 @@ static void test_wide(void **state) {
     engine = plain;
 }
 
-/* What is announced is what is mapped, to the page. */
+/* What is announced is what is mapped, to the page (on a card: reserved with the engine). */
 static void test_bytes(void **state) {
     nr_sched_options o = nr_sched_options_default();
     nr_sched *sched = NULL;
@@ -517,7 +517,10 @@ static void test_bytes(void **state) {
     bytes -= nr_encoder_bytes(engine->tokenizer, nr_prompt_room(engine->model->info.context));
     MUST(nr_sched_open(engine, &o, &sched, err));
     uint64_t mapped = nr_alloc_get_stats().page_bytes - before;
-    assert_true(mapped >= bytes && mapped - bytes < 4 * 4096);
+    if (!nr_engine_get_plan(engine).apart)
+        assert_true(mapped >= bytes && mapped - bytes < 4 * 4096);
+    else
+        assert_true(mapped < bytes);
     nr_sched_close(sched);
 }
 

@@ -159,23 +159,25 @@ void nr_decoder_attend(nr_decoder *m, nr_backend *be, const nr_span *spans, int 
     const nr_decoder_shape *c = &m->shape;
     int64_t ld = nr_decoder_qkv_dim(c), q_dim = c->n_heads * c->head_dim;
     int64_t kv_dim = c->n_kv_heads * c->head_dim, row = 0;
-    for (int i = 0; i < n_spans; i++) {
+    for (int i = 0; i < n_spans; row += spans[i++].n) {
+        const float *k = m->qkv_rows + row * ld + q_dim;
+        be->ops->kv_store(be, &spans[i].cache->layers[i_layer], spans[i].pos0, k, ld, k + kv_dim,
+                          ld, spans[i].n);
+    }
+    row = 0;
+    for (int i = 0; i < n_spans; row += spans[i++].n) {
         const nr_span *s = &spans[i];
-        const nr_kv *kv = &s->cache->layers[i_layer];
-        const float *q = m->qkv_rows + row * ld, *k = q + q_dim, *v = k + kv_dim;
-        be->ops->kv_store(be, kv, s->pos0, k, ld, v, ld, s->n);
         be->ops->attention(be, &(nr_attention_args){.y = m->attn_rows + row * q_dim,
-                                                    .q = q,
+                                                    .q = m->qkv_rows + row * ld,
                                                     .ldy = q_dim,
                                                     .ldq = ld,
                                                     .m = s->n,
                                                     .n_heads = c->n_heads,
-                                                    .kv = kv,
+                                                    .kv = &s->cache->layers[i_layer],
                                                     .n_keys = s->pos0 + s->n,
                                                     .pos0 = s->pos0,
                                                     .causal = true,
                                                     .scale = nr_attention_scale(c->head_dim)});
-        row += s->n;
     }
 }
 

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ * emulate_ptx.h - what cuda_ptx.cuh has for a card, for emulate.h's fibers. Copies end at once. */
+#ifndef EMULATE_PTX_H
+#define EMULATE_PTX_H
+
+static inline void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2]) {
+    uint8_t all[32][64];
+    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    emulate_exchange(mine, sizeof mine, all);
+    int lane = emulate_thread() & 31, g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; i++) {
+        int row = g + (i >= 2 ? 8 : 0), col = 2 * t + (i & 1);
+        for (int k = 0; k < 32; k++) {
+            int word_a = (row >= 8) + (k >= 16 ? 2 : 0), word_b = 4 + (k >= 16);
+            int8_t x = (int8_t)all[(row & 7) * 4 + k % 16 / 4][word_a * 4 + k % 4];
+            int8_t y = (int8_t)all[col * 4 + k % 16 / 4][word_b * 4 + k % 4];
+            c[i] += (int32_t)x * y;
+        }
+    }
+}
+
+static inline float emulate_bf16(uint32_t pair, int high) {
+    return __uint_as_float(high ? pair & 0xffff0000u : pair << 16);
+}
+static inline void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
+    uint8_t all[32][64];
+    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]}, x, y;
+    emulate_exchange(mine, sizeof mine, all);
+    int lane = emulate_thread() & 31, g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; i++) {
+        int row = g + (i >= 2 ? 8 : 0), col = 2 * t + (i & 1);
+        for (int k = 0; k < 16; k++) {
+            memcpy(&x, all[(row & 7) * 4 + k % 8 / 2] + 4 * ((row >= 8) + (k >= 8 ? 2 : 0)), 4);
+            memcpy(&y, all[col * 4 + k % 8 / 2] + 4 * (4 + (k >= 8)), 4);
+            c[i] = fmaf(emulate_bf16(x, k & 1), emulate_bf16(y, k & 1), c[i]);
+        }
+    }
+}
+static inline uint32_t emulate_to_bf16(float x) {
+    uint32_t u = __float_as_uint(x);
+    return (u + 0x7fffu + (u >> 16 & 1)) >> 16;
+}
+static inline uint32_t bf16_pair(float low, float high) {
+    return emulate_to_bf16(low) | emulate_to_bf16(high) << 16;
+}
+static inline void load_matrices_transposed(uint32_t r[4], const void *row) {
+    uint8_t all[32][64];
+    if ((uintptr_t)row % 16) abort();
+    emulate_exchange(row, 16, all);
+    int lane = emulate_thread() & 31, g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; i++) {
+        uint16_t low, high;
+        memcpy(&low, &all[8 * i + 2 * t][2 * g], 2);
+        memcpy(&high, &all[8 * i + 2 * t + 1][2 * g], 2);
+        r[i] = low | (uint32_t)high << 16;
+    }
+}
+
+static inline void load_matrices(uint32_t r[4], const void *row) {
+    uint8_t all[32][64];
+    if ((uintptr_t)row % 16) abort();
+    emulate_exchange(row, 16, all);
+    int lane = emulate_thread() & 31;
+    for (int i = 0; i < 4; i++) memcpy(&r[i], &all[8 * i + lane / 4][lane % 4 * 4], 4);
+}
+
+void emulate_copy(void *to, const void *from, size_t bytes); /* from NULL: zeros */
+void emulate_copy_commit(void);
+void emulate_copy_wait(size_t n);
+static inline void copy_16(void *shared, const void *global, bool valid) {
+    if ((uintptr_t)shared % 16 || (valid && (uintptr_t)global % 16)) abort();
+    emulate_copy(shared, valid ? global : NULL, 16);
+}
+static inline void copy_commit(void) { emulate_copy_commit(); }
+template <int N> static inline void copy_wait(void) { emulate_copy_wait(N); }
+static inline uint4 load_once(const void *p) {
+    if ((uintptr_t)p % 16) abort();
+    return *(const uint4 *)p;
+}
+static inline void cluster_sync(void) { emulate_cluster_sync(); }
+static inline uint32_t cluster_word(const uint32_t *own, int rank) {
+    return *(const uint32_t *)(emulate_shared_of(rank) + ((const uint8_t *)own - emulate_shared));
+}
+static inline void wait_for_launch_before(void) {}
+static inline void let_next_launch_begin(void) {}
+
+#endif

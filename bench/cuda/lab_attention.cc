@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lab_attention.cc - attention over i8, f16 and f32 caches: the row kernel against the plain one to
+ * the last bit, tensor cores near it and the same for one row as for many; and the time of all:
+ * decode of one and of 32 sequences, a prompt, the vision tower.
+ */
+#include "attention_ways.h"
+#include "lab.h"
+
+#include <math.h>
+#include <string>
+#include <vector>
+
+typedef struct attention_case {
+    const char *name;
+    int32_t n_spans, m, n_heads, n_kv_heads, head_dim, cap, pos0;
+    nr_dtype dtype;
+    bool causal;
+} attention_case;
+
+static const char *const dtypes[] = {"f32", "f16", "bf16", "i8"};
+
+/* Caches filled through nr_cuda_kv_store from random rows; q random. */
+static nr_cuda_attention_args make_case(const lab_card *card, const attention_case *c) {
+    size_t element = c->dtype == NR_DTYPE_I8 ? 1 : c->dtype == NR_DTYPE_F16 ? 2 : 4;
+    size_t values = (size_t)c->n_kv_heads * c->cap * c->head_dim;
+    int32_t n_keys = c->causal ? c->pos0 + c->m : c->pos0;
+    std::vector<nr_cuda_span> spans(c->n_spans);
+    size_t row = (size_t)c->n_kv_heads * c->head_dim;
+    float *kv_rows = (float *)lab_device(sizeof(float) * row * c->cap * 2);
+    for (int i = 0; i < c->n_spans; i++) {
+        nr_cuda_span *s = &spans[i];
+        s->k = lab_device(values * element), s->v = lab_device(values * element);
+        s->k_scale = (float *)lab_device(sizeof(float) * c->n_kv_heads * c->cap);
+        s->v_scale = (float *)lab_device(sizeof(float) * c->n_kv_heads * c->cap);
+        lab_fill_floats(kv_rows, row * c->cap * 2, -1.5f, 1.5f, lab_seed + 7 + i);
+        nr_cuda_span store = *s;
+        store.row0 = 0, store.m = n_keys, store.pos0 = 0, store.n_keys = n_keys;
+        nr_cuda_kv_store_args k = {};
+        k.k = kv_rows, k.v = kv_rows + row * c->cap;
+        k.ldk = k.ldv = (int64_t)row;
+        k.spans = lab_upload_of(&store, 1), k.n_spans = 1, k.m = n_keys;
+        k.n_kv_heads = c->n_kv_heads, k.head_dim = c->head_dim, k.cap = c->cap;
+        k.dtype = c->dtype;
+        LAB_CHECK(nr_cuda_kv_store(&k, 0));
+        LAB_CHECK(cudaDeviceSynchronize());
+        s->row0 = i * c->m, s->m = c->m, s->pos0 = c->pos0, s->n_keys = n_keys;
+    }
+    nr_cuda_attention_args a = {};
+    a.ldq = a.ldy = c->n_heads * c->head_dim;
+    size_t rows = (size_t)c->n_spans * c->m;
+    float *q = (float *)lab_device(sizeof(float) * rows * a.ldq);
+    lab_fill_floats(q, rows * a.ldq, -2.0f, 2.0f, lab_seed + 5);
+    a.q = q;
+    a.y = (float *)lab_device(sizeof(float) * rows * a.ldy);
+    a.spans = lab_upload_of(spans.data(), spans.size());
+    a.n_spans = c->n_spans, a.m = c->m;
+    a.n_heads = c->n_heads, a.n_kv_heads = c->n_kv_heads, a.head_dim = c->head_dim, a.cap = c->cap;
+    a.n_keys_max = c->causal ? c->cap : n_keys;
+    a.dtype = c->dtype, a.causal = c->causal;
+    a.scale = 1.0f / sqrtf((float)c->head_dim);
+    size_t fast = nr_cuda_attention_workspace(c->m, c->cap, card->n_multiprocessors);
+    size_t plain = nr_cuda_attention_plain_workspace(c->cap, card->n_multiprocessors);
+    a.workspace_bytes = NR_MAX(fast, plain);
+    a.workspace = lab_device(a.workspace_bytes);
+    a.sm = card->sm, a.n_multiprocessors = card->n_multiprocessors;
+    return a;
+}
+
+typedef cudaError_t (*attention_way)(const nr_cuda_attention_args *, cudaStream_t);
+
+static std::vector<float> run(const nr_cuda_attention_args *a, attention_way way) {
+    std::vector<float> y((size_t)a->n_spans * a->m * a->ldy);
+    lab_poison(a->y, sizeof(float) * y.size());
+    LAB_CHECK(way(a, 0));
+    LAB_CHECK(cudaDeviceSynchronize());
+    lab_download(y.data(), a->y, sizeof(float) * y.size());
+    return y;
+}
+
+/* Tensor cores: near the plain kernel, and the same bits for one row as for many. */
+static void check_near(const char *name, const nr_cuda_attention_args *a,
+                       const std::vector<float> &expected) {
+    std::vector<float> tile = run(a, nr_cuda_attention_tile);
+    double worst = 0.0, largest = 0.0;
+    for (size_t i = 0; i < tile.size(); i++) {
+        worst = fabs((double)tile[i] - expected[i]) > worst ? fabs((double)tile[i] - expected[i])
+                                                            : worst;
+        largest = fabs((double)expected[i]) > largest ? fabs((double)expected[i]) : largest;
+        if (tile[i] != tile[i]) worst = INFINITY;
+    }
+    bool near = worst <= 1e-5 * largest;
+    lab_failures += !near;
+    printf("  %s  tile, %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name, worst, largest);
+    if (a->dtype != NR_DTYPE_I8) return;
+    std::vector<float> one = run(a, nr_cuda_attention_one);
+    size_t rows = (size_t)a->n_spans * a->m, columns = (size_t)a->ldy;
+    lab_compare((std::string("one as tile, ") + name).c_str(), tile.data(), one.data(), rows,
+                columns, columns);
+}
+
+void lab_check_attention(const lab_card *card) {
+    static const attention_case cases[] = {
+        {"one", 1, 1, 4, 4, 128, 320, 299, NR_DTYPE_I8, true},
+        {"one", 1, 1, 4, 2, 64, 64, 0, NR_DTYPE_I8, true},
+        {"long", 1, 2, 2, 2, 128, 1024, 1000, NR_DTYPE_I8, true},
+        {"grouped", 3, 1, 8, 2, 128, 640, 511, NR_DTYPE_F16, true},
+        {"rows", 1, 37, 4, 4, 80, 96, 40, NR_DTYPE_I8, true},
+        {"rows", 2, 70, 2, 1, 128, 288, 129, NR_DTYPE_I8, true},
+        {"rows", 2, 5, 3, 3, 64, 288, 257, NR_DTYPE_F32, true},
+        {"vision", 1, 70, 2, 2, 64, 80, 70, NR_DTYPE_F32, false},
+        {"vision", 1, 130, 2, 2, 88, 144, 130, NR_DTYPE_F32, false},
+        {"odd", 1, 5, 2, 2, 12, 32, 9, NR_DTYPE_I8, true},
+        {"wide", 1, 2, 1, 1, 520, 32, 20, NR_DTYPE_F16, true},
+    };
+    for (const attention_case &c : cases) {
+        nr_cuda_attention_args a = make_case(card, &c);
+        size_t rows = (size_t)c.n_spans * c.m, columns = (size_t)a.ldy;
+        std::vector<float> expected = run(&a, nr_cuda_attention_plain);
+        std::vector<float> found = run(&a, nr_cuda_attention_row);
+        char name[120];
+        snprintf(name, sizeof name, "%s: %d x %d rows, %d/%d heads of %d, %d keys, %s", c.name,
+                 c.n_spans, c.m, c.n_heads, c.n_kv_heads, c.head_dim, c.pos0, dtypes[c.dtype]);
+        lab_compare((std::string("row, ") + name).c_str(), expected.data(), found.data(), rows,
+                    columns, columns);
+        if (nr_cuda_attention_tile_fits(&a)) check_near(name, &a, expected);
+    }
+}
+
+#ifndef NR_CUDA_EMULATED
+void lab_time_attention(const lab_card *card) {
+    static const attention_case cases[] = {
+        {"decode 1", 1, 1, 32, 32, 128, 1024, 616, NR_DTYPE_I8, true},
+        {"decode 1", 1, 1, 32, 32, 128, 1024, 743, NR_DTYPE_I8, true},
+        {"decode 1", 1, 1, 32, 32, 128, 1024, 743, NR_DTYPE_F16, true},
+        {"decode 32", 32, 1, 32, 32, 128, 1024, 680, NR_DTYPE_I8, true},
+        {"prompt", 1, 616, 32, 32, 128, 1024, 0, NR_DTYPE_I8, true},
+        {"vision", 1, 577, 16, 16, 64, 592, 577, NR_DTYPE_F32, false},
+    };
+    for (const attention_case &c : cases) {
+        nr_cuda_attention_args a = make_case(card, &c);
+        cudaStream_t stream;
+        LAB_CHECK(cudaStreamCreate(&stream));
+        struct {
+            const char *name;
+            attention_way run;
+            int inner;
+        } ways[] = {{"chosen", nr_cuda_attention, 16},
+                    {"row", nr_cuda_attention_row, 16},
+                    {"tile", nr_cuda_attention_tile, 8},
+                    {"one", nr_cuda_attention_one, 8},
+                    {"plain", nr_cuda_attention_plain, 1}};
+        printf("  %-10s %-4s %4d keys:", c.name, dtypes[c.dtype],
+               c.causal ? c.pos0 + c.m : c.pos0);
+        for (auto &w : ways) {
+            if (w.run(&a, stream) != cudaSuccess) continue;
+            lab_time t = lab_measure_graph(stream, 5, w.inner,
+                                           [&](int) { return w.run(&a, stream); });
+            printf(" %s %.1f us;", w.name, 1e3 * t.median_ms);
+        }
+        printf("\n");
+        fflush(stdout);
+    }
+}
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lab_rows.cc - ops fused with quantisation against the ops apart, to the last bit; the time of
+ * what stands between the linears, and of a whole token: every launch of every layer, in one graph,
+ * with weights of the model's full size.
+ */
+#include "cuda_fused.h"
+#include "lab.h"
+
+#include <math.h>
+#include <string>
+#include <vector>
+
+typedef struct quantized {
+    std::vector<int8_t> codes;
+    std::vector<float> x, sx, spike_val;
+    std::vector<int32_t> spike_col;
+} quantized;
+
+static nr_cuda_quantize_args make_quantize(int32_t m, int32_t n, int32_t n_outliers) {
+    nr_cuda_quantize_args q = {};
+    q.m = m, q.n_in = n, q.ldx = n, q.k_pad = nr_cuda_k_pad(n), q.n_outliers = n_outliers;
+    std::vector<int32_t> columns;
+    for (int32_t j = 0; j < n_outliers; j++) columns.push_back(j * (n / n_outliers) + j % 2);
+    q.outlier_columns = lab_upload_of(columns.data(), columns.size());
+    q.x = (float *)lab_device(sizeof(float) * m * n);
+    q.codes = (int8_t *)lab_device((size_t)m * q.k_pad);
+    q.sx = (float *)lab_device(sizeof(float) * m);
+    q.spike_col = (int32_t *)lab_device(sizeof(int32_t) * 4 * m);
+    q.spike_val = (float *)lab_device(sizeof(float) * 4 * m);
+    return q;
+}
+
+static quantized take_quantized(const nr_cuda_quantize_args *q) {
+    quantized r;
+    LAB_CHECK(cudaDeviceSynchronize());
+    r.codes.resize((size_t)q->m * q->k_pad), r.x.resize((size_t)q->m * q->n_in);
+    r.sx.resize(q->m), r.spike_val.resize(4 * q->m), r.spike_col.resize(4 * q->m);
+    lab_download(r.codes.data(), q->codes, r.codes.size());
+    lab_download(r.x.data(), q->x, r.x.size() * 4);
+    lab_download(r.sx.data(), q->sx, r.sx.size() * 4);
+    lab_download(r.spike_val.data(), q->spike_val, r.spike_val.size() * 4);
+    lab_download(r.spike_col.data(), q->spike_col, r.spike_col.size() * 4);
+    lab_poison(q->codes, r.codes.size());
+    lab_poison(q->sx, r.sx.size() * 4);
+    lab_poison(q->spike_val, r.spike_val.size() * 4);
+    lab_poison(q->spike_col, r.spike_col.size() * 4);
+    return r;
+}
+
+static void compare(const char *name, const nr_cuda_quantize_args *q, const quantized &a,
+                    const quantized &b) {
+    const char *wrong = a.x != b.x                   ? "values"
+                        : a.codes != b.codes         ? "codes"
+                        : a.sx != b.sx               ? "scales"
+                        : a.spike_col != b.spike_col ? "spike columns"
+                        : a.spike_val != b.spike_val ? "spikes"
+                                                     : NULL;
+    lab_failures += wrong != NULL;
+    printf("  %s  %s: %d rows of %d, %d outliers%s%s\n", wrong ? "WRONG" : "equal", name, q->m,
+           q->n_in, q->n_outliers, wrong ? ": " : "", wrong ? wrong : "");
+}
+
+/* in: [m, 2n] device floats; some rows all zero, some with equal magnitudes. */
+static float *make_rows(int32_t m, int32_t width) {
+    std::vector<float> x((size_t)m * width);
+    for (size_t i = 0; i < x.size(); i++) {
+        uint64_t r = nr_rng_u64(lab_seed, 9, i);
+        float u = (float)(r >> 40) / 8388608.0f - 1.0f;
+        size_t row = i / width;
+        x[i] = row % 5 == 3 ? 0.0f : row % 5 == 4 ? (u > 0.0f ? 0.5f : -0.5f) : u;
+        if (r % 131 == 0) x[i] *= 30.0f;
+    }
+    return lab_upload_of(x.data(), x.size());
+}
+
+void lab_check_rows(const lab_card *card) {
+    (void)card;
+    static const int32_t shapes[][3] = {{6, 64, 3}, {7, 4096, 8}, {5, 11008, 8}, {5, 1024, 0},
+                                        {5, 1408, 32}, {3, 130, 2}, {2, 12000, 1},
+                                        {3, 11008, 8}};
+    for (auto &s : shapes) {
+        nr_cuda_quantize_args q = make_quantize(s[0], s[1], s[2]);
+        float *in = make_rows(s[0], 2 * s[1]), *gamma = make_rows(1, s[1]);
+        float *beta = make_rows(2, s[1]) + s[1];
+        nr_cuda_norm_args norm = {(float *)q.x, in, gamma, beta, s[0], s[1], 1e-5f, false};
+        for (int layer = 0; layer < 2; layer++) {
+            norm.layer = layer;
+            LAB_CHECK(nr_cuda_norm(&norm, 0));
+            LAB_CHECK(nr_cuda_quantize(&q, 0));
+            quantized expected = take_quantized(&q);
+            LAB_CHECK(nr_cuda_norm_quantize(&norm, &q, false, 0));
+            compare(layer ? "layer norm" : "rms norm", &q, expected, take_quantized(&q));
+        }
+        LAB_CHECK(nr_cuda_gated((float *)q.x, in, s[0], s[1], NR_ACTIVATION_SILU, 0));
+        LAB_CHECK(nr_cuda_quantize(&q, 0));
+        quantized expected = take_quantized(&q);
+        LAB_CHECK(nr_cuda_gated_quantize(in, NR_ACTIVATION_SILU, &q, false, 0));
+        compare("gated", &q, expected, take_quantized(&q));
+        q.x = in;
+        LAB_CHECK(nr_cuda_quantize(&q, 0));
+        expected = take_quantized(&q);
+        LAB_CHECK(nr_cuda_quantize_rows(&q, false, 0));
+        compare("alone", &q, expected, take_quantized(&q));
+    }
+}
+
+#ifndef NR_CUDA_EMULATED
+#define HIDDEN 4096
+#define QKV 12288
+#define FFN 11008
+#define HEADS 32
+#define HEAD_DIM 128
+#define LAYERS 32
+#define VOCABULARY 32064
+#define CAP 1024
+
+/* One sequence a row; all layers read the same caches of 32 sequences a layer. */
+typedef struct token_bed {
+    int32_t m;
+    int8_t *pool;
+    size_t pool_at;
+    float *hidden, *qkv, *attention, *gate_up, *scale, *gamma, *outliers, *logits, *cos_sin;
+    int32_t *positions, *best;
+    nr_cuda_quantize_args q[2]; /* of HIDDEN and FFN values */
+    nr_cuda_span *spans;
+    void *workspace;
+    size_t workspace_bytes;
+    lab_card card;
+} token_bed;
+
+static nr_cuda_span *make_spans(int32_t m, int32_t keys) {
+    std::vector<nr_cuda_span> spans(m);
+    size_t values = (size_t)HEADS * CAP * HEAD_DIM;
+    for (int32_t i = 0; i < m; i++) {
+        nr_cuda_span *s = &spans[i];
+        s->k = lab_device(values), s->v = lab_device(values);
+        lab_fill_codes((int8_t *)s->k, values, lab_seed + 20 + i);
+        lab_fill_codes((int8_t *)s->v, values, lab_seed + 60 + i);
+        s->k_scale = (float *)lab_device(sizeof(float) * HEADS * CAP);
+        s->v_scale = (float *)lab_device(sizeof(float) * HEADS * CAP);
+        lab_fill_floats(s->k_scale, HEADS * CAP, 0.001f, 0.01f, lab_seed + 4);
+        lab_fill_floats(s->v_scale, HEADS * CAP, 0.001f, 0.01f, lab_seed + 5);
+        s->row0 = i, s->m = 1, s->pos0 = keys - 1, s->n_keys = keys;
+    }
+    return lab_upload_of(spans.data(), spans.size());
+}
+
+static float *floats(size_t n, float low, float high) {
+    float *p = (float *)lab_device(n * sizeof(float));
+    lab_fill_floats(p, n, low, high, lab_seed + n);
+    return p;
+}
+
+static token_bed make_token_bed(const lab_card *card, int32_t m, int32_t keys) {
+    token_bed b = {};
+    const size_t layer = (size_t)HIDDEN * (QKV + HIDDEN + 3 * FFN);
+    b.m = m, b.card = *card;
+    b.pool = (int8_t *)lab_device(layer * LAYERS + (size_t)VOCABULARY * HIDDEN);
+    lab_fill_codes(b.pool, layer * LAYERS + (size_t)VOCABULARY * HIDDEN, lab_seed);
+    b.hidden = floats((size_t)m * HIDDEN, -1.0f, 1.0f);
+    b.qkv = floats((size_t)m * QKV, -1.0f, 1.0f);
+    b.attention = floats((size_t)m * HIDDEN, -1.0f, 1.0f);
+    b.gate_up = floats((size_t)m * 2 * FFN, -1.0f, 1.0f);
+    b.logits = floats((size_t)m * VOCABULARY, -1.0f, 1.0f);
+    b.scale = floats(VOCABULARY, 1e-5f, 1e-4f); /* small: residuals must not run away */
+    b.gamma = floats(HIDDEN, 0.5f, 1.5f);
+    b.outliers = floats((size_t)VOCABULARY * 8, -1e-3f, 1e-3f);
+    b.cos_sin = floats((size_t)CAP * HEAD_DIM, -1.0f, 1.0f);
+    std::vector<int32_t> positions(m, keys - 1);
+    b.positions = lab_upload_of(positions.data(), positions.size());
+    b.best = (int32_t *)lab_device(sizeof(int32_t) * m);
+    b.q[0] = make_quantize(m, HIDDEN, 8);
+    b.q[1] = make_quantize(m, FFN, 8);
+    b.spans = make_spans(m, keys);
+    b.workspace_bytes = nr_cuda_attention_workspace(m, CAP, card->n_multiprocessors);
+    b.workspace = lab_device(b.workspace_bytes);
+    return b;
+}
+
+static cudaError_t token_linear(token_bed *b, const nr_cuda_quantize_args *q, float *y,
+                                int32_t n_out, const float *residual, bool overlap,
+                                cudaStream_t s) {
+    nr_cuda_linear_i8_args a = {};
+    a.y = y, a.ldy = n_out, a.x = q->x, a.ldx = q->ldx, a.codes = q->codes, a.sx = q->sx;
+    a.spike_col = q->spike_col, a.spike_val = q->spike_val;
+    a.m = b->m, a.n_out = n_out, a.n_in = q->n_in, a.k_pad = q->k_pad;
+    a.n_out_pad = nr_cuda_n_out_pad(n_out), a.n_outliers = q->n_outliers;
+    a.outlier_columns = q->outlier_columns, a.outlier_weights = b->outliers;
+    a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
+    a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
+    b->pool_at += (size_t)n_out * q->n_in;
+    return nr_cuda_linear_i8_stream(&a, overlap, s);
+}
+
+enum token_way { APART, FUSED, OVERLAPPED };
+
+static void token_norm(token_bed *b, token_way way, cudaStream_t s) {
+    nr_cuda_norm_args n = {(float *)b->q[0].x, b->hidden, b->gamma, NULL, b->m, HIDDEN, 1e-5f,
+                           false};
+    if (way != APART) {
+        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way == OVERLAPPED, s));
+        return;
+    }
+    LAB_CHECK(nr_cuda_norm(&n, s));
+    LAB_CHECK(nr_cuda_quantize(&b->q[0], s));
+}
+
+static void token_attend(token_bed *b, token_way way, cudaStream_t s) {
+    nr_cuda_rope_args r = {b->qkv, QKV, b->positions, b->m, 2 * HEADS, HEAD_DIM, b->cos_sin};
+    nr_cuda_kv_store_args k = {};
+    if (way == APART) {
+        LAB_CHECK(nr_cuda_rope(&r, s));
+    } else {
+        k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
+        k.overlap = way == OVERLAPPED;
+    }
+    k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
+    k.spans = b->spans, k.n_spans = b->m, k.m = 1;
+    k.n_kv_heads = HEADS, k.head_dim = HEAD_DIM, k.cap = CAP, k.dtype = NR_DTYPE_I8;
+    LAB_CHECK(nr_cuda_kv_store(&k, s));
+    nr_cuda_attention_args a = {};
+    a.y = b->attention, a.q = b->qkv, a.ldy = HIDDEN, a.ldq = QKV;
+    a.spans = b->spans, a.n_spans = b->m, a.m = 1;
+    a.n_heads = a.n_kv_heads = HEADS, a.head_dim = HEAD_DIM, a.cap = a.n_keys_max = CAP;
+    a.dtype = NR_DTYPE_I8, a.causal = true, a.scale = 0.0883883461f;
+    a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
+    a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
+    LAB_CHECK(nr_cuda_attention(&a, s));
+}
+
+static void token_layer(token_bed *b, token_way way, cudaStream_t s) {
+    const bool overlap = way == OVERLAPPED;
+    nr_cuda_quantize_args q = b->q[0];
+    token_norm(b, way, s);
+    LAB_CHECK(token_linear(b, &b->q[0], b->qkv, QKV, NULL, overlap, s));
+    token_attend(b, way, s);
+    q.x = b->attention;
+    LAB_CHECK(way == APART ? nr_cuda_quantize(&q, s) : nr_cuda_quantize_rows(&q, overlap, s));
+    LAB_CHECK(token_linear(b, &q, b->hidden, HIDDEN, b->hidden, overlap, s));
+    token_norm(b, way, s);
+    LAB_CHECK(token_linear(b, &b->q[0], b->gate_up, 2 * FFN, NULL, overlap, s));
+    if (way == APART) {
+        LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
+        LAB_CHECK(nr_cuda_quantize(&b->q[1], s));
+    } else {
+        LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1], overlap, s));
+    }
+    LAB_CHECK(token_linear(b, &b->q[1], b->hidden, HIDDEN, b->hidden, overlap, s));
+}
+
+static cudaError_t token(token_bed *b, token_way way, cudaStream_t s) {
+    b->pool_at = 0;
+    for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
+    token_norm(b, way, s);
+    LAB_CHECK(token_linear(b, &b->q[0], b->logits, VOCABULARY, NULL, way == OVERLAPPED, s));
+    nr_cuda_argmax_args best = {};
+    best.n_rows = b->m, best.n = VOCABULARY, best.index = b->best;
+    for (int32_t i = 0; i < b->m; i++) best.rows[i] = b->logits + (size_t)i * VOCABULARY;
+    return nr_cuda_argmax(&best, s);
+}
+
+void lab_time_token(const lab_card *card) {
+    static const char *const ways[] = {"ops apart", "fused", "fused, overlapped"};
+    cudaStream_t s;
+    LAB_CHECK(cudaStreamCreate(&s));
+    for (int32_t m : {1, 4, 32}) {
+        token_bed b = make_token_bed(card, m, 680);
+        std::vector<float> first((size_t)m * HIDDEN), other(first.size()), logits[3];
+        lab_download(first.data(), b.hidden, first.size() * 4);
+        for (int way = APART; way <= OVERLAPPED; way++) {
+            LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
+                                 cudaMemcpyHostToDevice));
+            LAB_CHECK(token(&b, (token_way)way, s));
+            LAB_CHECK(cudaStreamSynchronize(s));
+            logits[way].resize((size_t)m * VOCABULARY);
+            lab_download(logits[way].data(), b.logits, logits[way].size() * 4);
+            std::string name = std::string("logits of a token, ") + ways[way];
+            lab_compare(name.c_str(), logits[0].data(), logits[way].data(), (size_t)m, VOCABULARY,
+                        VOCABULARY);
+            lab_time t = lab_measure_graph(s, 12, 1, [&](int) {
+                return token(&b, (token_way)way, s);
+            });
+            printf("  token m %-2d %-18s %.3f ms (best %.3f): %.0f tok/s\n", m, ways[way],
+                   t.median_ms, t.best_ms, 1e3 * m / t.median_ms);
+            fflush(stdout);
+        }
+        LAB_CHECK(cudaFree(b.pool));
+    }
+}
+
+/* What stands between the linears, each alone. */
+void lab_time_rows(const lab_card *card) {
+    cudaStream_t s;
+    LAB_CHECK(cudaStreamCreate(&s));
+    for (int32_t m : {1, 32, 616}) {
+        token_bed b = {};
+        b.m = m, b.card = *card;
+        b.q[0] = make_quantize(m, HIDDEN, 8), b.q[1] = make_quantize(m, FFN, 8);
+        b.hidden = floats((size_t)m * HIDDEN, -1.0f, 1.0f);
+        b.gate_up = floats((size_t)m * 2 * FFN, -1.0f, 1.0f);
+        b.gamma = floats(HIDDEN, 0.5f, 1.5f);
+        nr_cuda_norm_args n = {(float *)b.q[0].x, b.hidden, b.gamma, NULL, m, HIDDEN, 1e-5f, false};
+        struct {
+            const char *name;
+            std::function<cudaError_t(int)> run;
+        } ops[] = {
+            {"norm", [&](int) { return nr_cuda_norm(&n, s); }},
+            {"quantize 4096", [&](int) { return nr_cuda_quantize(&b.q[0], s); }},
+            {"norm + quantize", [&](int) { return nr_cuda_norm_quantize(&n, &b.q[0], false, s); }},
+            {"quantize rows", [&](int) { return nr_cuda_quantize_rows(&b.q[0], false, s); }},
+            {"gated",
+             [&](int) {
+                 return nr_cuda_gated((float *)b.q[1].x, b.gate_up, m, FFN, NR_ACTIVATION_SILU, s);
+             }},
+            {"quantize 11008", [&](int) { return nr_cuda_quantize(&b.q[1], s); }},
+            {"gated + quantize",
+             [&](int) {
+                 return nr_cuda_gated_quantize(b.gate_up, NR_ACTIVATION_SILU, &b.q[1], false, s);
+             }},
+        };
+        printf("  m %-4d", m);
+        for (auto &op : ops)
+            printf(" %s %.1f us;", op.name, 1e3 * lab_measure_graph(s, 10, 50, op.run).median_ms);
+        printf("\n");
+        fflush(stdout);
+    }
+}
+#endif

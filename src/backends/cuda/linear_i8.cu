@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * linear_i8.cu - which of the ways to compute an i8 linear is taken, by the number of rows, the
+ * shape and the card. All give the same bits, so the choice is about time alone.
+ */
+#include "linear_variants.h"
+
+/* Blocks of 128x128 would leave more than a fifth of the card idle. */
+static bool small_tiles_pay(const nr_cuda_linear_i8_args *a) {
+    int64_t tiles = (int64_t)((a->n_out + 127) / 128) * ((a->m + 127) / 128);
+    return tiles * 5 < (int64_t)a->n_multiprocessors * 4;
+}
+
+cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
+    if (a->k_pad % 16) return nr_cuda_linear_i8_plain(a, stream);
+    if (a->m <= NR_CUDA_STREAM_ROWS_MAX) return nr_cuda_linear_i8_stream(a, a->overlap, stream);
+    if (a->sm == 90 && a->workspace) return nr_cuda_linear_i8_wgmma(a, 0, stream);
+    return nr_cuda_linear_i8_tile(a, small_tiles_pay(a), stream);
+}
+
+size_t nr_cuda_linear_i8_workspace(int64_t rows_max, int n_multiprocessors) {
+    if (rows_max <= NR_CUDA_STREAM_ROWS_MAX) return 0;
+    return NR_MAX(nr_cuda_tile_workspace(n_multiprocessors),
+                  nr_cuda_wgmma_workspace(n_multiprocessors));
+}

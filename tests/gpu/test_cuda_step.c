@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_cuda_step.c - how ops of a step become a list, without a card: rows that follow merge into
+ * one record, neighbours fuse, and the list of a step with other ids, positions and sequences is
+ * the same, byte for byte, so that its graph is found again.
+ */
+#include "../engine/engine_fixture.h"
+
+#if __has_include(<cuda_runtime_api.h>)
+#include "cuda_internal.h"
+#include "nr_limits.h"
+
+enum {
+    DIM = 16,
+    HEADS = 4,
+    KV = 2,
+    D = HEADS * DIM,
+    LD = (HEADS + 2 * KV) * DIM,
+    CAP = 64,
+    FFN = 48
+};
+
+/* A backend that only records: device memory is host memory that nobody computes with. */
+typedef struct recorder {
+    nr_backend *be;
+    nr_cuda_backend *cuda;
+    float *memory;
+    nr_linear table, qkv, out, gate_up, down;
+} recorder;
+
+static nr_linear linear_of(int32_t n_out, int32_t n_in) {
+    return (nr_linear){.dtype = NR_DTYPE_I8, .n_out = n_out, .n_in = n_in};
+}
+
+static int set_up(void **state) {
+    static recorder r;
+    nr_error problem = {0};
+    if (nr_backend_cuda_open(0, true, &r.be, &problem) != NR_STATUS_OK) {
+        print_message("skipped: %s\n", problem.message);
+        return 0;
+    }
+    r.cuda = nr_cuda_self(r.be);
+    r.cuda->ops = calloc(NR_CUDA_OPS_MAX, sizeof *r.cuda->ops);
+    r.cuda->params = malloc(NR_CUDA_PARAMS_BYTES);
+    r.memory = calloc(1 << 18, sizeof *r.memory);
+    r.be->ops->set_scratch(r.be, aligned_alloc(256, 4 << 20), 4 << 20);
+    r.table = linear_of(100, D);
+    r.qkv = linear_of(LD, D);
+    r.out = linear_of(D, D);
+    r.gate_up = linear_of(2 * FFN, D);
+    r.down = linear_of(D, FFN);
+    *state = &r;
+    return 0;
+}
+
+static recorder *need(void **state) {
+    if (!*state) skip();
+    recorder *r = *state;
+    r->cuda->n_ops = 0;
+    r->cuda->params_used = r->cuda->ints_bytes = 0;
+    r->cuda->in_step = true;
+    return r;
+}
+
+static nr_kv kv_of(const recorder *r, int sequence) {
+    float *at = r->memory + 4096 * sequence;
+    return (nr_kv){.dtype = NR_DTYPE_I8,
+                   .n_kv_heads = KV,
+                   .head_dim = DIM,
+                   .cap = CAP,
+                   .k = at,
+                   .v = at + 1024,
+                   .k_scale = at + 2048,
+                   .v_scale = at + 3072};
+}
+
+static void project(recorder *r, float *y, const float *x, int64_t m, const nr_linear *w) {
+    r->be->ops->linear(
+        r->be,
+        &(nr_linear_args){.y = y, .x = x, .ldy = w->n_out, .ldx = w->n_in, .m = m, .linear = w});
+}
+
+/* One layer for n sequences, a row each, as the decoders call it. */
+static void decode(recorder *r, int n, int first_sequence, int32_t first_id,
+                   int32_t first_position) {
+    const nr_backend_ops *ops = r->be->ops;
+    float *x = r->memory + (1 << 17), *h = x + 4096, *rows = h + 4096, *attn = rows + 8192;
+    float *gate = attn + 4096, *ffn = gate + 8192;
+    int32_t ids[NR_BATCH_MAX], positions[NR_BATCH_MAX];
+    for (int i = 0; i < n; i++) {
+        ids[i] = (first_id + i) % 100;
+        positions[i] = (first_position + 3 * i) % CAP;
+        ops->embed(r->be, x + i * D, D, &ids[i], 1, &r->table);
+    }
+    ops->rms_norm(r->be, h, x, n, D, r->memory, 1e-5f);
+    project(r, rows, h, n, &r->qkv);
+    ops->rope(r->be, rows, LD, positions, n, HEADS, DIM, r->memory);
+    ops->rope(r->be, rows + D, LD, positions, n, KV, DIM, r->memory);
+    for (int i = 0; i < n; i++) {
+        nr_kv kv = kv_of(r, first_sequence + i);
+        const float *k = rows + i * LD + D;
+        ops->kv_store(r->be, &kv, positions[i], k, LD, k + KV * DIM, LD, 1);
+    }
+    for (int i = 0; i < n; i++) {
+        nr_kv kv = kv_of(r, first_sequence + i);
+        ops->attention(r->be, &(nr_attention_args){.y = attn + i * D,
+                                                   .q = rows + i * LD,
+                                                   .ldy = D,
+                                                   .ldq = LD,
+                                                   .m = 1,
+                                                   .n_heads = HEADS,
+                                                   .kv = &kv,
+                                                   .n_keys = positions[i] + 1,
+                                                   .pos0 = positions[i],
+                                                   .causal = true,
+                                                   .scale = 0.25f});
+    }
+    project(r, x, attn, n, &r->out);
+    project(r, gate, h, n, &r->gate_up);
+    ops->gated(r->be, ffn, gate, n, FFN, NR_ACTIVATION_SILU);
+    project(r, x, ffn, n, &r->down);
+    for (int i = 0; i < n; i++) ops->copy(r->be, h + i * D, x + i * D, D * sizeof(float));
+}
+
+static void test_merged(void **state) {
+    recorder *r = need(state);
+    for (int n = 1; n <= 32; n += 31) {
+        r = need(state);
+        decode(r, n, 0, 5, 9);
+        assert_int_equal(r->cuda->n_ops, 12);
+        assert_int_equal(r->cuda->ops[0].u.embed.m, n);
+        assert_int_equal(r->cuda->ops[5].u.kv_store.n_spans, n);
+        assert_int_equal(r->cuda->ops[6].u.attention.n_spans, n);
+        assert_int_equal(r->cuda->ops[11].n, n * D * (int)sizeof(float));
+        const nr_cuda_span *last = /* what will lie on the device lies in the host's block now */
+            (const void *)(r->cuda->params + ((const uint8_t *)r->cuda->ops[6].u.attention.spans -
+                                              r->cuda->scratch.params));
+        assert_int_equal(last[n - 1].row0, n - 1);
+        assert_int_equal(last[n - 1].n_keys, (9 + 3 * (n - 1)) % CAP + 1);
+    }
+}
+
+static void test_fused(void **state) {
+    recorder *r = need(state);
+    decode(r, 3, 0, 5, 9);
+    nr_cuda_fuse(r->cuda);
+    static const nr_cuda_kind kinds[] = {NR_CUDA_EMBED,     NR_CUDA_LINEAR_I8, NR_CUDA_KV_STORE,
+                                         NR_CUDA_ATTENTION, NR_CUDA_LINEAR_I8, NR_CUDA_LINEAR_I8,
+                                         NR_CUDA_LINEAR_I8, NR_CUDA_COPY};
+    assert_int_equal(r->cuda->n_ops, NR_COUNT(kinds));
+    for (size_t i = 0; i < NR_COUNT(kinds); i++) assert_int_equal(r->cuda->ops[i].kind, kinds[i]);
+    assert_int_equal(r->cuda->ops[1].before, NR_CUDA_BEFORE_NORM);
+    assert_int_equal(r->cuda->ops[2].u.kv_store.n_heads, HEADS);
+    assert_int_equal(r->cuda->ops[5].before,
+                     NR_CUDA_BEFORE_NONE); /* h is not what it was made from */
+    assert_int_equal(r->cuda->ops[6].before, NR_CUDA_BEFORE_GATED);
+}
+
+static nr_cuda_graph_key key_of(recorder *r) {
+    nr_cuda_fuse(r->cuda);
+    return nr_cuda_hash(r->cuda->ops, (size_t)r->cuda->n_ops * sizeof *r->cuda->ops);
+}
+
+/* Other tokens, positions and sequences: the same graph. Another number of rows: another. */
+static void test_key(void **state) {
+    recorder *r = need(state);
+    decode(r, 3, 0, 5, 9);
+    nr_cuda_graph_key first = key_of(r);
+    r = need(state);
+    decode(r, 3, 2, 77, 31);
+    nr_cuda_graph_key other = key_of(r);
+    assert_memory_equal(&first, &other, sizeof first);
+    r = need(state);
+    decode(r, 4, 0, 5, 9);
+    other = key_of(r);
+    assert_memory_not_equal(&first, &other, sizeof first);
+}
+
+/* Every byte reaches both halves of a key. */
+static void test_hash(void **state) {
+    uint8_t bytes[203] = {0};
+    nr_cuda_graph_key zero = nr_cuda_hash(bytes, sizeof bytes);
+    (void)state;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        for (int bit = 0; bit < 8; bit += 7) {
+            bytes[i] ^= (uint8_t)(1 << bit);
+            nr_cuda_graph_key key = nr_cuda_hash(bytes, sizeof bytes);
+            assert_true(key.a != zero.a && key.b != zero.b);
+            bytes[i] ^= (uint8_t)(1 << bit);
+        }
+    nr_cuda_graph_key shorter = nr_cuda_hash(bytes, sizeof bytes - 1);
+    assert_true(shorter.a != zero.a && shorter.b != zero.b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_merged),
+                                       cmocka_unit_test(test_fused), cmocka_unit_test(test_key)};
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
+#else
+int main(void) {
+    print_message("skipped: built without CUDA\n");
+    return 0;
+}
+#endif

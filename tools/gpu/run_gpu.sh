@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# run_gpu.sh [BUILD-FOLDER] - all that is tested and measured on a card, in the repository root: ops
+# against the reference, whole models, compute-sanitizer, then LLaVA-1.5-7B's shapes with made-up
+# weights. Ends with a table; with OUT=FOLDER also results.csv and the logs there.
+# BUILD-FOLDER: build/release (make test-gpu), or build/gpu, unpacked from build/gpu.tar.xz.
+#   SKIP=bench|tests leaves that half out; FULL_MODEL=PRESET: another checkpoint than llava-1.5-7b
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+build=${1:-build/release}
+out=${OUT:-$(mktemp -d)}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+[ -d "$build/lib" ] && export LD_LIBRARY_PATH=$PWD/$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+[ -d shared ] && export NEWSREADER_SHARED=$PWD/shared
+export NEWSREADER_MODEL=$PWD/models/reader
+preset=${FULL_MODEL:-llava-1.5-7b}
+rows="$out/results.csv"
+echo 'what,result,seconds,note' >"$rows"
+failed=0
+
+row() { printf '%s,%s,%s,"%s"\n' "$1" "$2" "$3" "${4//\"/\'}" >>"$rows"; }
+
+# step NAME SECONDS COMMAND...: its log, and a row
+step() {
+    local name=$1 limit=$2 log="$out/$1.log" begin status note
+    shift 2
+    begin=$(date +%s.%N)
+    timeout "$limit" "$@" >"$log" 2>&1
+    status=$?
+    note=$(grep -E 'cuda_ops:|skipped|failed|FAILED|answers are|ERROR SUMMARY' "$log" | tail -1 | cut -c1-150)
+    local seconds
+    seconds=$(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $begin }")
+    if [ $status -eq 0 ]; then row "$name" ok "$seconds" "$note"
+    else
+        failed=1
+        row "$name" "FAILED($status)" "$seconds" "$note"
+        echo "---- $name: status $status"
+        tail -25 "$log"
+    fi
+}
+
+# bench NAME OPTIONS...: one row of a run's JSON lines, the best of its runs
+bench() {
+    local name=$1
+    shift
+    timeout 200 "$build/newsreader" bench --json "$@" >"$out/$name.json" 2>"$out/$name.log"
+    local status=$?
+    if [ $status -ne 0 ]; then
+        failed=1
+        row "$name" "FAILED($status)" '' "$(tail -1 "$out/$name.log" | cut -c1-150)"
+        return
+    fi
+    python3 - "$out/$name.json" "$name" <<'END' >>"$rows"
+import json, sys
+lines = [json.loads(l) for l in open(sys.argv[1])]
+runs = [l for l in lines if "vision_ms" in l]
+name = sys.argv[2]
+best = lambda f: min(f(r) for r in runs)
+rate = max(r["answer_tokens"] / r["decode_ms"] * 1e3 for r in runs if r["decode_ms"])
+print(f'{name}: vision,{best(lambda r: r["vision_ms"]):.3f} ms,,"first {runs[0]["vision_ms"]:.2f}"')
+print(f'{name}: prefill {runs[0]["prompt_tokens"]},{best(lambda r: r["prefill_ms"]):.3f} ms,,'
+      f'"first {runs[0]["prefill_ms"]:.2f}"')
+print(f'{name}: decode,{rate:.1f} tok/s,,"{runs[0]["answer_tokens"]} tokens"')
+print(f'{name}: whole request,{best(lambda r: r["total_ms"]):.1f} ms,,"load {runs[0]["load_ms"]:.0f} ms"')
+card = runs[-1].get("card")
+if card:
+    print(f'{name}: card,{card["reserved_bytes"] / 1e9:.3f} GB,,"process {card["process_bytes"]} '
+          f'context {card["context_bytes"]} used {card["used_bytes"]} of {card["total_bytes"]}"')
+print(f'{name}: host peak,{runs[-1]["peak_bytes"] / 1e9:.3f} GB,,"planned {runs[-1]["planned_bytes"]}"')
+for l in lines:
+    if "slots" in l:
+        print(f'{name}: {l["slots"]} slots,{l["tokens_per_second"]:.1f} tok/s,,'
+              f'"begun {l["begun_ms"]:.0f} ms, window {l["window_ms"]:.0f} ms, all {l["total_ms"]:.0f} ms"')
+END
+}
+
+nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,clocks.sm,clocks.mem \
+    --format=csv,noheader 2>/dev/null
+if [ "${SKIP:-}" != bench ]; then # made while the tests run
+    "$build/tools/make_checkpoint" --preset "$preset" "$work/full" >"$out/make_checkpoint.log" 2>&1 &
+    maker=$!
+fi
+if [ "${SKIP:-}" != tests ]; then
+    NR_CUDA_KERNELS=plain step ops-plain 60 "$build/tests/gpu/test_cuda_ops"
+    step ops-fast 60 "$build/tests/gpu/test_cuda_ops"
+    step device 60 "$build/tests/engine/test_device"
+    NR_CUDA_KERNELS=plain step engine-plain 90 "$build/tests/gpu/test_cuda_engine"
+    step engine-fast 60 "$build/tests/gpu/test_cuda_engine"
+    for t in golden reader spans sched image_cache determinism; do
+        NR_DEVICE=cuda:0 step "$t" 90 "$build/tests/engine/test_$t"
+    done
+    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+    if [ -n "$sanitizer" ]; then
+        step memcheck 90 "$sanitizer" --tool memcheck --error-exitcode 9 \
+            "$build/tests/gpu/test_cuda_ops" few
+    else
+        row memcheck skipped '' 'no compute-sanitizer'
+    fi
+fi
+bench reader --device cuda:0 --runs 5
+if [ "${SKIP:-}" != bench ]; then
+    wait "$maker" || row make_checkpoint FAILED '' "$(tail -1 "$out/make_checkpoint.log")"
+    "$build/newsreader" quantize "$work/full" "$work/int8" >"$out/quantize.log" 2>&1 && rm -rf "$work/full"
+    bench full --model "$work/int8" --device cuda:0 --context 1024 --runs 5
+    bench full-32 --model "$work/int8" --device cuda:0 --context 1024 --slots 32 --tokens 256
+    bench full-8 --model "$work/int8" --device cuda:0 --context 1024 --slots 8 --tokens 160
+    NR_CUDA_OVERLAP=1 bench full-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
+    NR_CUDA_GRAPHS=0 bench full-no-graphs --model "$work/int8" --device cuda:0 --context 1024 --runs 2
+    [ -n "${PLAIN:-}" ] && NR_CUDA_KERNELS=plain \
+        bench full-plain --model "$work/int8" --device cuda:0 --context 1024 --runs 1
+    if python3 -c 'import transformers' 2>/dev/null; then # the peer, on the same card
+        timeout 150 python3 tools/gpu/transformers_peer.py eager >"$out/peer.txt" 2>"$out/peer.log"
+        grep -a ',' "$out/peer.txt" | sed 's/,\([^,]*\),\(.*\)/,\1,,"median \2"/' >>"$rows"
+    fi
+fi
+echo
+column -s, -t <"$rows" 2>/dev/null || cat "$rows"
+exit $failed
