@@ -83,8 +83,8 @@ typedef struct nr_engine_options {
     uint64_t program_bytes;  /* what the program around the engine holds itself, and */
     uint64_t passing_bytes;  /* what at most passes through it with requests: in the plan and under
                                 the ceiling, allocated by the program */
-    const char *device;      /* "cpu"; "cuda:0": that graphics card; "auto": the first card where there
-                                is one and the plan fits it, else the CPU; NULL: environment
+    const char *device;      /* "cpu"; "cuda:0": that graphics card; "auto": the first card where
+                                there is one and the plan fits it, else the CPU; NULL: environment
                                 NR_DEVICE, else "cpu" */
 } nr_engine_options;
 NR_API nr_engine_options nr_engine_options_default(void);

@@ -63,9 +63,9 @@ static json_t *read_object(const task *t) {
     json_t *reply = json_pack(
         "{s:s, s:b, s:s, s:s, s:s, s:s, s:{s:i, s:i, s:b, s:b}, s:o, s:o}", "model", s->model,
         "degraded", s->report.degraded, "reason", s->report.reason, "dtype", info.dtype, "device",
-        info.device, "kernels", info.kernels, "image", "width", t->width, "height", t->height, "damaged", t->damaged,
-        "cached", t->answers[0].stats.image_cached, "tokens", tokens_object(t), "ms",
-        times_object(t));
+        info.device, "kernels", info.kernels, "image", "width", t->width, "height", t->height,
+        "damaged", t->damaged, "cached", t->answers[0].stats.image_cached, "tokens",
+        tokens_object(t), "ms", times_object(t));
     if (t->prompt) {
         const answer *a = &t->answers[0];
         json_object_set_new(reply, "text", json_stringn(a->text, a->n_bytes));

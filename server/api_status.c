@@ -129,8 +129,8 @@ void api_health(server *s, http_exchange *x) {
     json_t *memory = json_pack("{s:f, s:f}", "resident_gb", (double)usage.resident_bytes * 1e-9,
                                "peak_gb", (double)usage.resident_peak_bytes * 1e-9);
     server_reply_json(x, s->draining ? 503 : 200,
-                      json_pack("{s:s, s:b, s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:s}", "status",
-                                s->draining ? "draining" : "ok", "model_loaded", 1, "memory_usage",
+                      json_pack("{s:s, s:b, s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:s}",
+                                "status", s->draining ? "draining" : "ok", "model_loaded", 1, "memory_usage",
                                 memory, "model", s->model, "dtype", info.dtype, "device",
                                 info.device, "device_note", info.device_note, "kernels",
                                 info.kernels, "degraded", s->report.degraded, "reason",

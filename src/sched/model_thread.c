@@ -216,7 +216,7 @@ static void run_tower(nr_scheduler *s, nr_slot *slot) {
     nr_sequence_set_image(&slot->sequence, c->kit.be, slot->job->pixels, NULL);
     if (c->keep)
         c->keep(c->pictures_ctx, slot->job->picture_key, slot->sequence.cache.image_features);
-    (void)nr_backend_check(c->kit.be, NULL); /* waits, so that the time is the tower's; told later */
+    (void)nr_backend_check(c->kit.be, NULL); /* waits for the tower; told later */
     slot->stats.vision_ms = nr_clock_ms() - start_ms;
 }
 
