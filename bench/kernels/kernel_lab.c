@@ -57,6 +57,7 @@ static lab_case cases[] = {
     {.name = "decode down", .limit = UNIT_READ, .m = 1, .n_in = 11008, .n_out = 4096},
     {.name = "decode lm_head", .limit = UNIT_READ, .m = 1, .n_in = 4096, .n_out = 32064},
     {.name = "decode gate_up, 4 rows", .limit = UNIT_READ, .m = 4, .n_in = 4096, .n_out = 22016},
+    {.name = "decode down, 4 rows", .limit = UNIT_READ, .m = 4, .n_in = 11008, .n_out = 4096},
     {.name = "decode gate_up, 8 rows", .limit = UNIT_READ, .m = 8, .n_in = 4096, .n_out = 22016},
     {.name = "f32 linear", .limit = UNIT_F32, .m = 577, .n_in = 1024, .n_out = 1024,
      .dtype = NR_DTYPE_F32},
@@ -68,6 +69,8 @@ static lab_case cases[] = {
      .keys = 577, .dtype = NR_DTYPE_F32},
     {.name = "decode attention f16", .limit = UNIT_READ, .m = 1, .heads = 32, .head_dim = 128,
      .keys = 640, .dtype = NR_DTYPE_F16, .causal = true},
+    {.name = "decode attention i8", .limit = UNIT_READ, .m = 1, .heads = 32, .head_dim = 128,
+     .keys = 640, .dtype = NR_DTYPE_I8, .causal = true},
 };
 
 typedef struct lab {
@@ -126,7 +129,8 @@ static void run_attention(lab *l, lab_case *c) {
     size_t bytes = (size_t)c->heads * (size_t)cap * (size_t)c->head_dim * nr_dtype_bytes(c->dtype);
     if (l->weights_at + 2 * bytes > WEIGHT_BYTES) l->weights_at = 0;
     nr_kv kv = {.dtype = c->dtype, .n_kv_heads = c->heads, .head_dim = c->head_dim, .cap = cap,
-                .k = l->weights + l->weights_at, .v = l->weights + l->weights_at + bytes};
+                .k = l->weights + l->weights_at, .v = l->weights + l->weights_at + bytes,
+                .k_scale = l->scale, .v_scale = l->scale}; /* of I8: heads * cap <= n_out_max */
     l->weights_at += 2 * bytes;
     int64_t ld = (int64_t)c->heads * c->head_dim;
     l->be->ops->attention(
