@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <netinet/in.h>
+#include <png.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -215,6 +216,18 @@ static inline char *data_url_of(const unsigned char *b, size_t n) {
         *p++ = i + 2 < n ? digits[v & 63] : '=';
     }
     *p = '\0';
+    return url;
+}
+
+/* The same of pixels without gaps between rows, as a PNG of the size and format in *image. */
+static inline char *data_url_of_pixels(png_image *image, const unsigned char *pixels) {
+    png_alloc_size_t n = 0;
+    unsigned char *png;
+    assert_true(png_image_write_get_memory_size(*image, n, 0, pixels, 0, NULL));
+    assert_non_null(png = malloc(n));
+    assert_true(png_image_write_to_memory(image, png, &n, 0, pixels, 0, NULL));
+    char *url = data_url_of(png, n);
+    free(png);
     return url;
 }
 
