@@ -205,6 +205,13 @@ static void host_start(host *at, pthread_t *thread) {
     assert_int_equal(pthread_create(thread, NULL, run_host, at), 0);
 }
 
+/* A fetcher that may reach 127.0.0.1. */
+static void open_for_this_machine(helper *h) {
+    net_range net;
+    assert_true(net_parse("127.0.0.1", &net));
+    MUST(helper_open(h, &net, 1, err));
+}
+
 static void host_stop(const host *at, pthread_t thread) {
     shutdown(at->fd, SHUT_RDWR);
     pthread_join(thread, NULL);
@@ -225,12 +232,10 @@ static void test_misbehaviour(void **state) {
                  {"/nonsense", NR_STATUS_IO, 0},     {"/none", NR_STATUS_IO, 0}};
     host at;
     pthread_t thread;
-    net_range net;
     helper h;
     (void)state;
     host_start(&at, &thread);
-    assert_true(net_parse("127.0.0.1", &net));
-    MUST(helper_open(&h, &net, 1, err));
+    open_for_this_machine(&h);
     for (size_t i = 0; i < NR_COUNT(cases); i++) {
         char url[128];
         uint8_t *bytes = NULL;
@@ -253,12 +258,10 @@ static void test_misbehaviour(void **state) {
 static void test_resets(void **state) {
     host at;
     pthread_t thread;
-    net_range net;
     helper h;
     (void)state;
     host_start(&at, &thread);
-    assert_true(net_parse("127.0.0.1", &net));
-    MUST(helper_open(&h, &net, 1, err));
+    open_for_this_machine(&h);
     for (size_t k = 0; k < strlen(whole_reply); k++) {
         char url[128];
         uint8_t *bytes = NULL;
