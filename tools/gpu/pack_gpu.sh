@@ -3,7 +3,8 @@
 #
 # pack_gpu.sh - what tools/gpu/run_gpu.sh needs on a machine with a card that has no Debian packages: the
 # programs of this build without their symbols and the libraries they load, as build/gpu.tar.xz.
-# Models, pictures and scripts come from the repository.
+# Models, pictures and scripts come from the repository. With PAGES=FOLDER also the pages there (*.png, none
+# of them from training) and what the bundled model answers about them on this CPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests='gpu/test_cuda_ops gpu/test_cuda_engine engine/test_device engine/test_golden
@@ -23,5 +24,6 @@ ldd build/gpu/newsreader build/gpu/tests/engine/* | awk '$3 ~ /^\// { print $3 }
     grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux[^/]*)\.so' | while read -r lib; do
         cp -L "$lib" build/gpu/lib/
     done
+[ -n "${PAGES:-}" ] && python3 tools/gpu/same_answers.py record build/gpu "$PAGES"/*.png
 tar -C build -cJf build/gpu.tar.xz gpu
 ls -l build/gpu.tar.xz

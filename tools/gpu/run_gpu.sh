@@ -5,9 +5,9 @@
 # against the reference, whole models, compute-sanitizer, then LLaVA-1.5-7B's shapes with made-up
 # weights. Ends with a table; with OUT=FOLDER also results.csv and the logs there.
 # BUILD-FOLDER: build/release (make test-gpu), or build/gpu, unpacked from build/gpu.tar.xz.
-#   SKIP=bench|tests leaves that half out; FULL_MODEL=PRESET: another checkpoint than llava-1.5-7b
+#   SKIP=bench|tests leaves that half out; PEER="eager static": how transformers keeps its cache, PEER= without
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 build=${1:-build/release}
 out=${OUT:-$(mktemp -d)}
 work=$(mktemp -d)
@@ -15,7 +15,6 @@ trap 'rm -rf "$work"' EXIT
 [ -d "$build/lib" ] && export LD_LIBRARY_PATH=$PWD/$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 [ -d shared ] && export NEWSREADER_SHARED=$PWD/shared
 export NEWSREADER_MODEL=$PWD/models/reader
-preset=${FULL_MODEL:-llava-1.5-7b}
 rows="$out/results.csv"
 echo 'what,result,seconds,note' >"$rows"
 failed=0
@@ -29,7 +28,7 @@ step() {
     begin=$(date +%s.%N)
     timeout "$limit" "$@" >"$log" 2>&1
     status=$?
-    note=$(grep -E 'cuda_ops:|skipped|failed|FAILED|answers are|ERROR SUMMARY' "$log" | tail -1 | cut -c1-150)
+    note=$(grep -E 'cuda_ops:|skipped|failed|FAILED|answers are|answers,|ERROR SUMMARY' "$log" | tail -1 | cut -c1-150)
     local seconds
     seconds=$(awk "BEGIN { printf \"%.1f\", $(date +%s.%N) - $begin }")
     if [ $status -eq 0 ]; then row "$name" ok "$seconds" "$note"
@@ -76,11 +75,23 @@ for l in lines:
 END
 }
 
+# full_size PRESET NAME: made-up weights of a published shape, INT8 on disk
+full_size() {
+    local f16=$work/$2-f16
+    if ! { "$build/tools/make_checkpoint" --preset "$1" "$f16" &&
+        "$build/newsreader" quantize "$f16" "$work/$2"; } >"$out/make-$2.log" 2>&1; then
+        row "make-$2" FAILED '' "$(tail -1 "$out/make-$2.log" | cut -c1-150)"
+    fi
+    rm -rf "$f16"
+}
+
 nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,clocks.sm,clocks.mem \
     --format=csv,noheader 2>/dev/null
 if [ "${SKIP:-}" != bench ]; then # made while the tests run
-    "$build/tools/make_checkpoint" --preset "$preset" "$work/full" >"$out/make_checkpoint.log" 2>&1 &
-    maker=$!
+    {
+        full_size llava-1.5-7b llava
+        full_size blip2-opt-2.7b blip2
+    } &
 fi
 if [ "${SKIP:-}" != tests ]; then
     NR_CUDA_KERNELS=plain step ops-plain 60 "$build/tests/gpu/test_cuda_ops"
@@ -91,6 +102,7 @@ if [ "${SKIP:-}" != tests ]; then
     for t in golden reader spans sched image_cache determinism; do
         NR_DEVICE=cuda:0 step "$t" 90 "$build/tests/engine/test_$t"
     done
+    [ -d "$build/pages" ] && step pages 120 python3 tools/gpu/same_answers.py "$build"
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
     if [ -n "$sanitizer" ]; then
         step memcheck 90 "$sanitizer" --tool memcheck --error-exitcode 9 \
@@ -99,20 +111,22 @@ if [ "${SKIP:-}" != tests ]; then
         row memcheck skipped '' 'no compute-sanitizer'
     fi
 fi
+wait
 bench reader --device cuda:0 --runs 5
 if [ "${SKIP:-}" != bench ]; then
-    wait "$maker" || row make_checkpoint FAILED '' "$(tail -1 "$out/make_checkpoint.log")"
-    "$build/newsreader" quantize "$work/full" "$work/int8" >"$out/quantize.log" 2>&1 && rm -rf "$work/full"
-    bench full --model "$work/int8" --device cuda:0 --context 1024 --runs 5
-    bench full-32 --model "$work/int8" --device cuda:0 --context 1024 --slots 32 --tokens 256
-    bench full-8 --model "$work/int8" --device cuda:0 --context 1024 --slots 8 --tokens 160
-    NR_CUDA_OVERLAP=1 bench full-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
-    NR_CUDA_GRAPHS=0 bench full-no-graphs --model "$work/int8" --device cuda:0 --context 1024 --runs 2
-    [ -n "${PLAIN:-}" ] && NR_CUDA_KERNELS=plain \
-        bench full-plain --model "$work/int8" --device cuda:0 --context 1024 --runs 1
-    if python3 -c 'import transformers' 2>/dev/null; then # the peer, on the same card
-        timeout 150 python3 tools/gpu/transformers_peer.py eager >"$out/peer.txt" 2>"$out/peer.log"
-        grep -a ',' "$out/peer.txt" | sed 's/,\([^,]*\),\(.*\)/,\1,,"median \2"/' >>"$rows"
+    card=(--device cuda:0 --context 1024)
+    bench llava --model "$work/llava" "${card[@]}" --runs 5
+    bench llava-32 --model "$work/llava" "${card[@]}" --slots 32 --tokens 256
+    bench llava-8 --model "$work/llava" "${card[@]}" --slots 8 --tokens 160
+    NR_CUDA_OVERLAP=1 bench llava-overlap --model "$work/llava" "${card[@]}" --runs 2
+    NR_CUDA_GRAPHS=0 bench llava-no-graphs --model "$work/llava" "${card[@]}" --runs 2
+    bench blip2 --model "$work/blip2" "${card[@]}" --runs 3
+    if [ -n "${PEER=eager}" ] && python3 -c 'import transformers' 2>/dev/null; then # on the same card
+        for model in llava blip2; do
+            # shellcheck disable=SC2086
+            timeout 240 python3 tools/gpu/transformers_peer.py $model $PEER 2>"$out/peer-$model.log" |
+                sed -n 's/^\(transformers [^,]*\),\([^,]*\),\(.*\)/\1,\2,,"median \3"/p' >>"$rows"
+        done
     fi
 fi
 echo
