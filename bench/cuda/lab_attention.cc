@@ -24,7 +24,6 @@ static const char *const dtypes[] = {"f32", "f16", "bf16", "i8"};
 static nr_cuda_attention_args make_case(const lab_card *card, const attention_case *c) {
     size_t element = c->dtype == NR_DTYPE_I8 ? 1 : c->dtype == NR_DTYPE_F16 ? 2 : 4;
     size_t values = (size_t)c->n_kv_heads * c->cap * c->head_dim;
-    int32_t n_keys = c->causal ? c->pos0 + c->m : c->pos0;
     std::vector<nr_cuda_span> spans(c->n_spans);
     size_t row = (size_t)c->n_kv_heads * c->head_dim;
     float *kv_rows = (float *)lab_device(sizeof(float) * row * c->cap * 2);
@@ -35,6 +34,8 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
         s->v_scale = (float *)lab_device(sizeof(float) * c->n_kv_heads * c->cap);
         lab_fill_floats(kv_rows, row * c->cap * 2, -1.5f, 1.5f, lab_seed + 7 + i);
         nr_cuda_span store = *s;
+        int32_t pos0 = NR_MAX(c->pos0 - 37 * i, 0); /* sequences of a batch differ in length */
+        int32_t n_keys = c->causal ? pos0 + c->m : pos0;
         store.row0 = 0, store.m = n_keys, store.pos0 = 0, store.n_keys = n_keys;
         nr_cuda_kv_store_args k = {};
         k.k = kv_rows, k.v = kv_rows + row * c->cap;
@@ -44,7 +45,7 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
         k.dtype = c->dtype;
         LAB_CHECK(nr_cuda_kv_store(&k, 0));
         LAB_CHECK(cudaDeviceSynchronize());
-        s->row0 = i * c->m, s->m = c->m, s->pos0 = c->pos0, s->n_keys = n_keys;
+        s->row0 = i * c->m, s->m = c->m, s->pos0 = pos0, s->n_keys = n_keys;
     }
     nr_cuda_attention_args a = {};
     a.ldq = a.ldy = c->n_heads * c->head_dim;
@@ -56,12 +57,12 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
     a.spans = lab_upload_of(spans.data(), spans.size());
     a.n_spans = c->n_spans, a.m = c->m;
     a.n_heads = c->n_heads, a.n_kv_heads = c->n_kv_heads, a.head_dim = c->head_dim, a.cap = c->cap;
-    a.n_keys_max = c->causal ? c->cap : n_keys;
+    a.n_keys_max = c->causal ? c->cap : c->pos0;
     a.dtype = c->dtype, a.causal = c->causal;
     a.scale = 1.0f / sqrtf((float)c->head_dim);
-    size_t fast = nr_cuda_attention_workspace(c->m, c->cap, card->n_multiprocessors);
-    size_t plain = nr_cuda_attention_plain_workspace(c->cap, card->n_multiprocessors);
-    a.workspace_bytes = NR_MAX(fast, plain);
+    /* On a card as much as the engine has; else the least, for as many launches as that takes. */
+    a.workspace_bytes = nr_cuda_attention_workspace(a.ldq, c->cap, card->n_multiprocessors);
+    if (!card->emulated) a.workspace_bytes = NR_MAX(a.workspace_bytes, (size_t)16 << 20);
     a.workspace = lab_device(a.workspace_bytes);
     a.sm = card->sm, a.n_multiprocessors = card->n_multiprocessors;
     return a;
@@ -78,25 +79,57 @@ static std::vector<float> run(const nr_cuda_attention_args *a, attention_way way
     return y;
 }
 
+/* A row's bits are the same whatever it is computed with: one span after the other. */
+static void check_alone(const std::string &name, const nr_cuda_attention_args *a,
+                        const std::vector<float> &expected) {
+    std::vector<float> y((size_t)a->n_spans * a->m * a->ldy);
+    lab_poison(a->y, sizeof(float) * y.size());
+    for (int32_t i = 0; i < a->n_spans; i++) {
+        nr_cuda_attention_args one = *a;
+        one.spans = a->spans + i, one.n_spans = 1;
+        LAB_CHECK(nr_cuda_attention_split(&one, 0));
+    }
+    LAB_CHECK(cudaDeviceSynchronize());
+    lab_download(y.data(), a->y, sizeof(float) * y.size());
+    size_t rows = (size_t)a->n_spans * a->m, columns = (size_t)a->ldy;
+    lab_compare(("alone, " + name).c_str(), expected.data(), y.data(), rows, columns, columns);
+}
+
+/* What is not a number does not become one: the first head of the first row, all of it. */
+static void check_nan(const std::string &name, const nr_cuda_attention_args *a, attention_way way) {
+    float q, nan = NAN;
+    lab_download(&q, a->q, sizeof q);
+    LAB_CHECK(cudaMemcpy((float *)a->q, &nan, sizeof nan, cudaMemcpyHostToDevice));
+    std::vector<float> y = run(a, way);
+    LAB_CHECK(cudaMemcpy((float *)a->q, &q, sizeof q, cudaMemcpyHostToDevice));
+    bool all = true;
+    for (int32_t i = 0; i < a->head_dim; i++) all &= y[i] != y[i];
+    lab_failures += !all;
+    printf("  %s  not a number, %s\n", all ? "equal" : "WRONG", name.c_str());
+}
+
 /* Tensor cores: near the plain kernel, and the same bits for one row as for many. */
-static void check_near(const char *name, const nr_cuda_attention_args *a,
+static void check_near(const std::string &name, const nr_cuda_attention_args *a,
                        const std::vector<float> &expected) {
     std::vector<float> tile = run(a, nr_cuda_attention_tile);
     double worst = 0.0, largest = 0.0;
     for (size_t i = 0; i < tile.size(); i++) {
-        worst = fabs((double)tile[i] - expected[i]) > worst ? fabs((double)tile[i] - expected[i])
-                                                            : worst;
-        largest = fabs((double)expected[i]) > largest ? fabs((double)expected[i]) : largest;
+        worst = fmax(worst, fabs((double)tile[i] - expected[i]));
+        largest = fmax(largest, fabs((double)expected[i]));
         if (tile[i] != tile[i]) worst = INFINITY;
     }
     bool near = worst <= 1e-5 * largest;
     lab_failures += !near;
-    printf("  %s  tile, %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name, worst, largest);
+    printf("  %s  tile, %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name.c_str(), worst,
+           largest);
+    check_nan("tile, " + name, a, nr_cuda_attention_tile);
     if (a->dtype != NR_DTYPE_I8) return;
-    std::vector<float> one = run(a, nr_cuda_attention_one);
+    std::vector<float> split = run(a, nr_cuda_attention_split);
     size_t rows = (size_t)a->n_spans * a->m, columns = (size_t)a->ldy;
-    lab_compare((std::string("one as tile, ") + name).c_str(), tile.data(), one.data(), rows,
-                columns, columns);
+    lab_compare(("split as tile, " + name).c_str(), tile.data(), split.data(), rows, columns,
+                columns);
+    check_nan("split, " + name, a, nr_cuda_attention_split);
+    check_alone(name, a, split);
 }
 
 void lab_check_attention(const lab_card *card) {
@@ -105,6 +138,7 @@ void lab_check_attention(const lab_card *card) {
         {"one", 1, 1, 4, 2, 64, 64, 0, NR_DTYPE_I8, true},
         {"long", 1, 2, 2, 2, 128, 1024, 1000, NR_DTYPE_I8, true},
         {"grouped", 3, 1, 8, 2, 128, 640, 511, NR_DTYPE_F16, true},
+        {"batch", 3, 1, 8, 2, 128, 640, 511, NR_DTYPE_I8, true},
         {"rows", 1, 37, 4, 4, 80, 96, 40, NR_DTYPE_I8, true},
         {"rows", 2, 70, 2, 1, 128, 288, 129, NR_DTYPE_I8, true},
         {"rows", 2, 5, 3, 3, 64, 288, 257, NR_DTYPE_F32, true},
@@ -148,7 +182,7 @@ void lab_time_attention(const lab_card *card) {
         } ways[] = {{"chosen", nr_cuda_attention, 16},
                     {"row", nr_cuda_attention_row, 16},
                     {"tile", nr_cuda_attention_tile, 8},
-                    {"one", nr_cuda_attention_one, 8},
+                    {"split", nr_cuda_attention_split, 8},
                     {"plain", nr_cuda_attention_plain, 1}};
         printf("  %-10s %-4s %4d keys:", c.name, dtypes[c.dtype],
                c.causal ? c.pos0 + c.m : c.pos0);

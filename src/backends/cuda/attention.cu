@@ -221,11 +221,11 @@ cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t 
  * by m only between kernels of the same bits. */
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stream) {
     if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
-    if (a->m <= 4 && a->dtype == NR_DTYPE_I8) return nr_cuda_attention_one(a, stream);
+    if (a->m <= 4 && a->dtype == NR_DTYPE_I8) return nr_cuda_attention_split(a, stream);
     return nr_cuda_attention_tile(a, stream);
 }
 
-size_t nr_cuda_attention_workspace(int64_t rows_max, int64_t keys_max, int n_multiprocessors) {
-    (void)rows_max;
-    return nr_cuda_attention_plain_workspace(keys_max, n_multiprocessors);
+size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_multiprocessors) {
+    return NR_MAX(nr_cuda_attention_plain_workspace(keys_max, n_multiprocessors),
+                  nr_cuda_attention_fast_workspace(values_max, keys_max));
 }

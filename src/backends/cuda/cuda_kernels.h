@@ -119,7 +119,9 @@ typedef struct nr_cuda_attention_args {
     int sm, n_multiprocessors;
 } nr_cuda_attention_args;
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);
-size_t nr_cuda_attention_workspace(int64_t rows_max, int64_t keys_max, int n_multiprocessors);
+/* Enough for any n_heads * head_dim up to values_max and n_keys_max up to keys_max; with more, one
+ * launch does more rows or heads. */
+size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_multiprocessors);
 /* As the reference computes it, bit for bit. */
 cudaError_t nr_cuda_attention_plain(const nr_cuda_attention_args *args, cudaStream_t stream);
 size_t nr_cuda_attention_plain_workspace(int64_t keys_max, int n_multiprocessors);
