@@ -185,6 +185,11 @@ static inline int atomicAdd(int *p, int x) {
     *p += x;
     return old;
 }
+static inline uint32_t atomicMax(uint32_t *p, uint32_t x) {
+    uint32_t old = *p;
+    if (x > old) *p = x;
+    return old;
+}
 static inline uint32_t atomicOr(uint32_t *p, uint32_t x) {
     uint32_t old = *p;
     *p |= x;

@@ -74,6 +74,23 @@ static float *make_rows(int32_t m, int32_t width) {
     return lab_upload_of(x.data(), x.size());
 }
 
+#define WAYS 7 /* of quantize_fused.cu; 0: the one chosen */
+
+typedef std::function<cudaError_t(const nr_cuda_quantize_args *)> fused_op;
+
+/* Every way to compute what `expected` is, as far as it is for this shape and card. */
+static void check_ways(const char *name, nr_cuda_quantize_args q, const quantized &expected,
+                       const fused_op &op) {
+    bool fits = q.n_in % 4 == 0 && q.n_in <= 11264; /* else there is one way */
+    for (q.way = 0; q.way <= (fits ? WAYS : 0); q.way++) {
+        cudaError_t e = op(&q);
+        if (e == cudaErrorInvalidValue && q.way > 0) continue;
+        LAB_CHECK(e);
+        std::string title = std::string(name) + ", way " + std::to_string(q.way);
+        compare(title.c_str(), &q, expected, take_quantized(&q));
+    }
+}
+
 void lab_check_rows(const lab_card *card) {
     (void)card;
     static const int32_t shapes[][3] = {{6, 64, 3}, {7, 4096, 8}, {5, 11008, 8}, {5, 1024, 0},
@@ -82,26 +99,27 @@ void lab_check_rows(const lab_card *card) {
     for (auto &s : shapes) {
         nr_cuda_quantize_args q = make_quantize(s[0], s[1], s[2]);
         float *in = make_rows(s[0], 2 * s[1]), *gamma = make_rows(1, s[1]);
-        float *beta = make_rows(2, s[1]) + s[1];
+        float *beta = make_rows(1, s[1]);
         nr_cuda_norm_args norm = {(float *)q.x, in, gamma, beta, s[0], s[1], 1e-5f, false};
         for (int layer = 0; layer < 2; layer++) {
             norm.layer = layer;
             LAB_CHECK(nr_cuda_norm(&norm, 0));
             LAB_CHECK(nr_cuda_quantize(&q, 0));
-            quantized expected = take_quantized(&q);
-            LAB_CHECK(nr_cuda_norm_quantize(&norm, &q, false, 0));
-            compare(layer ? "layer norm" : "rms norm", &q, expected, take_quantized(&q));
+            check_ways(layer ? "layer norm" : "rms norm", q, take_quantized(&q),
+                       [&](const nr_cuda_quantize_args *w) {
+                           return nr_cuda_norm_quantize(&norm, w, false, 0);
+                       });
         }
         LAB_CHECK(nr_cuda_gated((float *)q.x, in, s[0], s[1], NR_ACTIVATION_SILU, 0));
         LAB_CHECK(nr_cuda_quantize(&q, 0));
-        quantized expected = take_quantized(&q);
-        LAB_CHECK(nr_cuda_gated_quantize(in, NR_ACTIVATION_SILU, &q, false, 0));
-        compare("gated", &q, expected, take_quantized(&q));
+        check_ways("gated", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
+            return nr_cuda_gated_quantize(in, NR_ACTIVATION_SILU, w, false, 0);
+        });
         q.x = in;
         LAB_CHECK(nr_cuda_quantize(&q, 0));
-        expected = take_quantized(&q);
-        LAB_CHECK(nr_cuda_quantize_rows(&q, false, 0));
-        compare("alone", &q, expected, take_quantized(&q));
+        check_ways("alone", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
+            return nr_cuda_quantize_rows(w, false, 0);
+        });
     }
 }
 
@@ -304,24 +322,43 @@ void lab_time_rows(const lab_card *card) {
         struct {
             const char *name;
             std::function<cudaError_t(int)> run;
-        } ops[] = {
+        } apart[] = {
             {"norm", [&](int) { return nr_cuda_norm(&n, s); }},
             {"quantize 4096", [&](int) { return nr_cuda_quantize(&b.q[0], s); }},
-            {"norm + quantize", [&](int) { return nr_cuda_norm_quantize(&n, &b.q[0], false, s); }},
-            {"quantize rows", [&](int) { return nr_cuda_quantize_rows(&b.q[0], false, s); }},
             {"gated",
              [&](int) {
                  return nr_cuda_gated((float *)b.q[1].x, b.gate_up, m, FFN, NR_ACTIVATION_SILU, s);
              }},
             {"quantize 11008", [&](int) { return nr_cuda_quantize(&b.q[1], s); }},
-            {"gated + quantize",
-             [&](int) {
-                 return nr_cuda_gated_quantize(b.gate_up, NR_ACTIVATION_SILU, &b.q[1], false, s);
+        };
+        struct {
+            const char *name;
+            int q;
+            fused_op run;
+        } fused[] = {
+            {"norm + quantize", 0,
+             [&](const nr_cuda_quantize_args *q) { return nr_cuda_norm_quantize(&n, q, false, s); }},
+            {"quantize rows 4096", 0,
+             [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
+            {"quantize rows 11008", 1,
+             [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
+            {"gated + quantize", 1,
+             [&](const nr_cuda_quantize_args *q) {
+                 return nr_cuda_gated_quantize(b.gate_up, NR_ACTIVATION_SILU, q, false, s);
              }},
         };
         printf("  m %-4d", m);
-        for (auto &op : ops)
+        for (auto &op : apart)
             printf(" %s %.1f us;", op.name, 1e3 * lab_measure_graph(s, 10, 50, op.run).median_ms);
+        for (auto &op : fused) {
+            nr_cuda_quantize_args q = b.q[op.q];
+            printf("\n    %s, ways:", op.name);
+            for (q.way = 0; q.way <= WAYS; q.way++) {
+                if (op.run(&q) != cudaSuccess) continue;
+                double ms = lab_measure_graph(s, 10, 50, [&](int) { return op.run(&q); }).median_ms;
+                printf(" %d: %.1f us;", q.way, 1e3 * ms);
+            }
+        }
         printf("\n");
         fflush(stdout);
     }

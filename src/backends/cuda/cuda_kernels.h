@@ -46,6 +46,7 @@ typedef struct nr_cuda_quantize_args {
     float *sx;          /* [m] */
     int32_t *spike_col; /* [m, 4] ascending, -1 behind the last */
     float *spike_val;   /* [m, 4] */
+    int32_t way;        /* of quantize_fused.cu, for the lab; 0: what suits */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
