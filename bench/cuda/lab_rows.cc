@@ -196,9 +196,23 @@ static token_bed make_token_bed(const lab_card *card, int32_t m, int32_t keys) {
     return b;
 }
 
-static cudaError_t token_linear(token_bed *b, const nr_cuda_quantize_args *q, float *y,
-                                int32_t n_out, const float *residual, bool overlap,
-                                cudaStream_t s) {
+/* How a token is computed. overlap: as NR_CUDA_OVERLAP: 1 linears, 2 rows to codes, 4 attention. */
+typedef struct token_way {
+    const char *name;
+    bool apart, no_linears, no_rest;
+    unsigned overlap;
+} token_way;
+
+static const token_way token_ways[] = {
+    {"ops apart", true, false, false, 0},         {"fused", false, false, false, 0},
+    {"linears alone", false, false, true, 0},     {"no linears", false, true, false, 0},
+    {"overlap linears", false, false, false, 1},  {"overlap rows", false, false, false, 2},
+    {"overlap attention", false, false, false, 4}, {"overlap 1 + 4", false, false, false, 5},
+    {"overlap 2 + 4", false, false, false, 6},    {"overlap 1 + 2 + 4", false, false, false, 7},
+};
+
+static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                         float *y, int32_t n_out, const float *residual, cudaStream_t s) {
     nr_cuda_linear_i8_args a = {};
     a.y = y, a.ldy = n_out, a.x = q->x, a.ldx = q->ldx, a.codes = q->codes, a.sx = q->sx;
     a.spike_col = q->spike_col, a.spike_val = q->spike_val;
@@ -206,32 +220,34 @@ static cudaError_t token_linear(token_bed *b, const nr_cuda_quantize_args *q, fl
     a.n_out_pad = nr_cuda_n_out_pad(n_out), a.n_outliers = q->n_outliers;
     a.outlier_columns = q->outlier_columns, a.outlier_weights = b->outliers;
     a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
+    a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
+    a.overlap = way->overlap & 1;
     b->pool_at += (size_t)n_out * q->n_in;
-    return nr_cuda_linear_i8_stream(&a, overlap, s);
+    if (!way->no_linears) LAB_CHECK(nr_cuda_linear_i8(&a, s));
 }
 
-enum token_way { APART, FUSED, OVERLAPPED };
-
-static void token_norm(token_bed *b, token_way way, cudaStream_t s) {
+static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
     nr_cuda_norm_args n = {(float *)b->q[0].x, b->hidden, b->gamma, NULL, b->m, HIDDEN, 1e-5f,
                            false};
-    if (way != APART) {
-        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way == OVERLAPPED, s));
+    if (way->no_rest) return;
+    if (!way->apart) {
+        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap & 2, s));
         return;
     }
     LAB_CHECK(nr_cuda_norm(&n, s));
     LAB_CHECK(nr_cuda_quantize(&b->q[0], s));
 }
 
-static void token_attend(token_bed *b, token_way way, cudaStream_t s) {
+static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
     nr_cuda_rope_args r = {b->qkv, QKV, b->positions, b->m, 2 * HEADS, HEAD_DIM, b->cos_sin};
     nr_cuda_kv_store_args k = {};
-    if (way == APART) {
+    if (way->no_rest) return;
+    if (way->apart) {
         LAB_CHECK(nr_cuda_rope(&r, s));
     } else {
         k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
-        k.overlap = way == OVERLAPPED;
+        k.overlap = way->overlap & 4;
     }
     k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
     k.spans = b->spans, k.n_spans = b->m, k.m = 1;
@@ -244,34 +260,47 @@ static void token_attend(token_bed *b, token_way way, cudaStream_t s) {
     a.dtype = NR_DTYPE_I8, a.causal = true, a.scale = 0.0883883461f;
     a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
+    a.overlap = way->overlap & 4;
     LAB_CHECK(nr_cuda_attention(&a, s));
 }
 
-static void token_layer(token_bed *b, token_way way, cudaStream_t s) {
-    const bool overlap = way == OVERLAPPED;
-    nr_cuda_quantize_args q = b->q[0];
-    token_norm(b, way, s);
-    LAB_CHECK(token_linear(b, &b->q[0], b->qkv, QKV, NULL, overlap, s));
-    token_attend(b, way, s);
-    q.x = b->attention;
-    LAB_CHECK(way == APART ? nr_cuda_quantize(&q, s) : nr_cuda_quantize_rows(&q, overlap, s));
-    LAB_CHECK(token_linear(b, &q, b->hidden, HIDDEN, b->hidden, overlap, s));
-    token_norm(b, way, s);
-    LAB_CHECK(token_linear(b, &b->q[0], b->gate_up, 2 * FFN, NULL, overlap, s));
-    if (way == APART) {
-        LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
-        LAB_CHECK(nr_cuda_quantize(&b->q[1], s));
-    } else {
-        LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1], overlap, s));
-    }
-    LAB_CHECK(token_linear(b, &b->q[1], b->hidden, HIDDEN, b->hidden, overlap, s));
+static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                           cudaStream_t s) {
+    (void)b;
+    if (way->no_rest) return;
+    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap & 2, s));
 }
 
-static cudaError_t token(token_bed *b, token_way way, cudaStream_t s) {
+static void token_gate(token_bed *b, const token_way *way, cudaStream_t s) {
+    if (way->no_rest) return;
+    if (!way->apart) {
+        LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1],
+                                         way->overlap & 2, s));
+        return;
+    }
+    LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
+    LAB_CHECK(nr_cuda_quantize(&b->q[1], s));
+}
+
+static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
+    nr_cuda_quantize_args q = b->q[0];
+    token_norm(b, way, s);
+    token_linear(b, way, &b->q[0], b->qkv, QKV, NULL, s);
+    token_attend(b, way, s);
+    q.x = b->attention;
+    token_quantize(b, way, &q, s);
+    token_linear(b, way, &q, b->hidden, HIDDEN, b->hidden, s);
+    token_norm(b, way, s);
+    token_linear(b, way, &b->q[0], b->gate_up, 2 * FFN, NULL, s);
+    token_gate(b, way, s);
+    token_linear(b, way, &b->q[1], b->hidden, HIDDEN, b->hidden, s);
+}
+
+static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
     b->pool_at = 0;
     for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
     token_norm(b, way, s);
-    LAB_CHECK(token_linear(b, &b->q[0], b->logits, VOCABULARY, NULL, way == OVERLAPPED, s));
+    token_linear(b, way, &b->q[0], b->logits, VOCABULARY, NULL, s);
     nr_cuda_argmax_args best = {};
     best.n_rows = b->m, best.n = VOCABULARY, best.index = b->best;
     for (int32_t i = 0; i < b->m; i++) best.rows[i] = b->logits + (size_t)i * VOCABULARY;
@@ -279,27 +308,26 @@ static cudaError_t token(token_bed *b, token_way way, cudaStream_t s) {
 }
 
 void lab_time_token(const lab_card *card) {
-    static const char *const ways[] = {"ops apart", "fused", "fused, overlapped"};
     cudaStream_t s;
     LAB_CHECK(cudaStreamCreate(&s));
     for (int32_t m : {1, 4, 32}) {
         token_bed b = make_token_bed(card, m, 680);
-        std::vector<float> first((size_t)m * HIDDEN), other(first.size()), logits[3];
+        const size_t n = (size_t)m * VOCABULARY;
+        std::vector<float> first((size_t)m * HIDDEN), expected(n), logits(n);
         lab_download(first.data(), b.hidden, first.size() * 4);
-        for (int way = APART; way <= OVERLAPPED; way++) {
+        for (const token_way &way : token_ways) {
             LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
                                  cudaMemcpyHostToDevice));
-            LAB_CHECK(token(&b, (token_way)way, s));
+            LAB_CHECK(token(&b, &way, s));
             LAB_CHECK(cudaStreamSynchronize(s));
-            logits[way].resize((size_t)m * VOCABULARY);
-            lab_download(logits[way].data(), b.logits, logits[way].size() * 4);
-            std::string name = std::string("logits of a token, ") + ways[way];
-            lab_compare(name.c_str(), logits[0].data(), logits[way].data(), (size_t)m, VOCABULARY,
-                        VOCABULARY);
-            lab_time t = lab_measure_graph(s, 12, 1, [&](int) {
-                return token(&b, (token_way)way, s);
-            });
-            printf("  token m %-2d %-18s %.3f ms (best %.3f): %.0f tok/s\n", m, ways[way],
+            lab_download(logits.data(), b.logits, n * 4);
+            if (&way == token_ways) expected = logits;
+            std::string name = std::string("logits of a token, ") + way.name;
+            if (!way.no_linears && !way.no_rest)
+                lab_compare(name.c_str(), expected.data(), logits.data(), (size_t)m, VOCABULARY,
+                            VOCABULARY);
+            lab_time t = lab_measure_graph(s, 12, 1, [&](int) { return token(&b, &way, s); });
+            printf("  token m %-2d %-18s %.3f ms (best %.3f): %.0f tok/s\n", m, way.name,
                    t.median_ms, t.best_ms, 1e3 * m / t.median_ms);
             fflush(stdout);
         }

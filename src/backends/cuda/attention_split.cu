@@ -12,6 +12,7 @@
  */
 #include "attention_fixed.cuh"
 #include "attention_ways.h"
+#include "cuda_launch.cuh"
 
 #define WARPS 4
 #define THREADS (32 * WARPS)
@@ -244,9 +245,10 @@ static cudaError_t launch(const nr_cuda_attention_args *a, cudaStream_t stream) 
         p.o = (float *)a->workspace;
         p.ml = (float2 *)(p.o + chunks * (size_t)rows * DIM);
         dim3 grid((unsigned)p.n_chunks, (unsigned)a->n_heads, (unsigned)rows);
-        k_attention_split<DIM><<<grid, THREADS, 0, stream>>>(*a, p);
-        k_attention_join<DIM><<<dim3(grid.y, grid.z), DIM, 0, stream>>>(*a, p);
-        e = cudaGetLastError();
+        e = launch_kernel(k_attention_split<DIM>, grid, THREADS, 0, a->overlap, stream, *a, p);
+        if (e == cudaSuccess)
+            e = launch_kernel(k_attention_join<DIM>, dim3(grid.y, grid.z), DIM, 0, a->overlap,
+                              stream, *a, p);
     }
     return e;
 }

@@ -8,6 +8,7 @@
  */
 #include "attention_fixed.cuh"
 #include "attention_ways.h"
+#include "cuda_launch.cuh"
 
 #define ROWS 64
 #define THREADS 128
@@ -316,8 +317,7 @@ static cudaError_t launch(const nr_cuda_attention_args *a, const digit_cache *d,
                                          cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
     if (e != cudaSuccess) return e;
     dim3 grid((unsigned)((a->m + ROWS - 1) / ROWS), (unsigned)n_heads, (unsigned)a->n_spans);
-    k_attention_tile<T, DIM><<<grid, THREADS, shared, stream>>>(*a, *d);
-    return cudaGetLastError();
+    return launch_kernel(k_attention_tile<T, DIM>, grid, THREADS, shared, a->overlap, stream, *a, *d);
 }
 
 /* As many heads at a time as the workspace has room for. */
@@ -334,8 +334,7 @@ static cudaError_t launch_f32(const nr_cuda_attention_args *a, cudaStream_t stre
         d.planes = (int8_t *)a->workspace;
         d.scales = (float *)(d.planes + (size_t)d.n_heads * d.n_keys * 2 * DIGITS * d.pitch);
         unsigned blocks = (unsigned)((2 * (int64_t)d.n_heads * d.n_keys + 3) / 4);
-        k_attention_digits<<<blocks, THREADS, 0, stream>>>(*a, d);
-        e = cudaGetLastError();
+        e = launch_kernel(k_attention_digits, dim3(blocks), THREADS, 0, a->overlap, stream, *a, d);
         if (e == cudaSuccess)
             e = (narrow ? launch<float, 64> : launch<float, 96>)(a, &d, d.n_heads, stream);
     }

@@ -118,6 +118,7 @@ typedef struct nr_cuda_attention_args {
     void *workspace;
     size_t workspace_bytes; /* at least nr_cuda_attention_workspace */
     int sm, n_multiprocessors;
+    bool overlap; /* launched while the kernel before ends (sm_90); by the fast kernels */
 } nr_cuda_attention_args;
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);
 /* Enough for any n_heads * head_dim up to values_max and n_keys_max up to keys_max; with more, one

@@ -4,7 +4,7 @@
  * keys and values one after the other. Queries and keys may be rotated on the way; heads of queries
  * then have a warp as well.
  */
-#include "cuda_ptx.cuh"
+#include "cuda_launch.cuh"
 
 #include <cuda_fp16.h>
 
@@ -83,14 +83,5 @@ static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *a, cudaStream_t stream) {
     int32_t items = a->m * (a->n_kv_heads + (a->cos_sin ? a->n_heads : 0));
     dim3 grid((unsigned)((items + WARPS - 1) / WARPS), (unsigned)a->n_spans);
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
-    config.gridDim = grid;
-    config.blockDim = dim3(32, WARPS);
-    config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = a->overlap;
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    return cudaLaunchKernelEx(&config, k_kv_store, *a);
+    return launch_kernel(k_kv_store, grid, dim3(32, WARPS), 0, a->overlap, stream, *a);
 }

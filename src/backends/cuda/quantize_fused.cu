@@ -150,10 +150,11 @@ static __device__ __forceinline__ void load_row(row_part<THREADS, GROUPS> *p, co
         put4(&p->x[4 * j], k < n ? *(const float4 *)(in + k) : zero);
         if (SOURCE == SOURCE_GATED) put4(&up[4 * j], k < n ? *(const float4 *)(in + n + k) : zero);
     }
-    if (SOURCE != SOURCE_GATED) return;
+    if (SOURCE == SOURCE_GATED) {
 #pragma unroll
-    for (int i = 0; i < 4 * GROUPS; i++)
-        p->x[i] = __fmul_rn(vm_activate(p->x[i], a.activation), up[i]);
+        for (int i = 0; i < 4 * GROUPS; i++)
+            p->x[i] = __fmul_rn(vm_activate(p->x[i], a.activation), up[i]);
+    }
 }
 
 /* Gamma and beta of this thread's values; of no meaning past the end. */
