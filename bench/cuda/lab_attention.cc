@@ -95,6 +95,61 @@ static void check_alone(const std::string &name, const nr_cuda_attention_args *a
     lab_compare(("alone, " + name).c_str(), expected.data(), y.data(), rows, columns, columns);
 }
 
+/* The caches of all spans, one behind the other. */
+static std::vector<uint8_t> take_caches(const nr_cuda_attention_args *a) {
+    std::vector<nr_cuda_span> spans(a->n_spans);
+    std::vector<uint8_t> all;
+    size_t scales = (size_t)a->n_kv_heads * a->cap * sizeof(float);
+    lab_download(spans.data(), a->spans, spans.size() * sizeof spans[0]);
+    for (const nr_cuda_span &s : spans) {
+        const void *parts[] = {s.k, s.v, s.k_scale, s.v_scale};
+        for (int i = 0; i < 4; i++) {
+            size_t bytes = i < 2 ? scales / sizeof(float) * a->head_dim : scales, at = all.size();
+            all.resize(at + bytes);
+            lab_download(&all[at], parts[i], bytes);
+        }
+    }
+    return all;
+}
+
+/* Rotating, storing and attending in one launch gives what three give: rows and caches. */
+static void check_stored(const lab_card *card, const attention_case *c) {
+    nr_cuda_attention_args a = make_case(card, c);
+    if (!nr_cuda_attention_stores(&a)) return;
+    const int32_t width = (c->n_heads + 2 * c->n_kv_heads) * c->head_dim, rows = c->n_spans;
+    float *qkv = (float *)lab_device(sizeof(float) * rows * width);
+    float *cos_sin = (float *)lab_device(sizeof(float) * c->cap * c->head_dim);
+    std::vector<int32_t> positions;
+    std::vector<float> y[2];
+    std::vector<uint8_t> caches[2];
+    for (int i = 0; i < rows; i++) positions.push_back(NR_MAX(c->pos0 - 37 * i, 0));
+    lab_fill_floats(cos_sin, (size_t)c->cap * c->head_dim, -1.0f, 1.0f, lab_seed + 31);
+    a.q = qkv, a.ldq = a.ldk = width;
+    nr_cuda_kv_store_args k = {};
+    k.k = qkv + c->n_heads * c->head_dim, k.v = k.k + c->n_kv_heads * c->head_dim;
+    k.ldk = k.ldv = width, k.spans = a.spans, k.n_spans = rows, k.m = 1;
+    k.n_kv_heads = c->n_kv_heads, k.head_dim = c->head_dim, k.cap = c->cap, k.dtype = c->dtype;
+    k.n_heads = c->n_heads, k.positions = lab_upload_of(positions.data(), positions.size());
+    for (int rotated = 0; rotated < 2; rotated++) {
+        k.q = rotated ? qkv : NULL, k.cos_sin = rotated ? cos_sin : NULL;
+        lab_fill_floats(qkv, (size_t)rows * width, -2.0f, 2.0f, lab_seed + 32 + rotated);
+        nr_cuda_attention_args one = a;
+        one.k = k.k, one.v = k.v, one.positions = k.positions, one.cos_sin = k.cos_sin;
+        y[0] = run(&one, nr_cuda_attention); /* first, so that the launches apart find its codes */
+        caches[0] = take_caches(&a);
+        LAB_CHECK(nr_cuda_kv_store(&k, 0));
+        y[1] = run(&a, nr_cuda_attention);
+        caches[1] = take_caches(&a);
+        std::string name = std::string(rotated ? "rotated, " : "") + "stored and attended, " +
+                           c->name;
+        lab_compare(name.c_str(), y[1].data(), y[0].data(), (size_t)rows, (size_t)a.ldy,
+                    (size_t)a.ldy);
+        bool same = caches[0] == caches[1];
+        lab_failures += !same;
+        printf("  %s  caches, %s\n", same ? "equal" : "WRONG", name.c_str());
+    }
+}
+
 /* What is not a number does not become one: the first head of the first row, all of it. */
 static void check_nan(const std::string &name, const nr_cuda_attention_args *a, attention_way way) {
     float q, nan = NAN;
@@ -158,6 +213,7 @@ void lab_check_attention(const lab_card *card) {
         lab_compare((std::string("row, ") + name).c_str(), expected.data(), found.data(), rows,
                     columns, columns);
         if (nr_cuda_attention_tile_fits(&a)) check_near(name, &a, expected);
+        check_stored(card, &c);
     }
 }
 

@@ -201,10 +201,12 @@ typedef struct token_way {
     const char *name;
     bool apart, no_linears, no_rest;
     unsigned overlap;
+    bool store_apart;
 } token_way;
 
 static const token_way token_ways[] = {
     {"ops apart", true, false, false, 0},         {"fused", false, false, false, 0},
+    {"keys stored apart", false, false, false, 0, true},
     {"linears alone", false, false, true, 0},     {"no linears", false, true, false, 0},
     {"overlap linears", false, false, false, 1},  {"overlap rows", false, false, false, 2},
     {"overlap attention", false, false, false, 4}, {"overlap 1 + 4", false, false, false, 5},
@@ -245,15 +247,19 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
     if (way->no_rest) return;
     if (way->apart) {
         LAB_CHECK(nr_cuda_rope(&r, s));
-    } else {
+    } else if (way->store_apart) {
         k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
         k.overlap = way->overlap & 4;
     }
     k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
     k.spans = b->spans, k.n_spans = b->m, k.m = 1;
     k.n_kv_heads = HEADS, k.head_dim = HEAD_DIM, k.cap = CAP, k.dtype = NR_DTYPE_I8;
-    LAB_CHECK(nr_cuda_kv_store(&k, s));
+    if (way->apart || way->store_apart) LAB_CHECK(nr_cuda_kv_store(&k, s));
     nr_cuda_attention_args a = {};
+    if (!way->apart && !way->store_apart) {
+        a.k = k.k, a.v = k.v, a.ldk = QKV;
+        a.positions = b->positions, a.cos_sin = b->cos_sin;
+    }
     a.y = b->attention, a.q = b->qkv, a.ldy = HIDDEN, a.ldq = QKV;
     a.spans = b->spans, a.n_spans = b->m, a.m = 1;
     a.n_heads = a.n_kv_heads = HEADS, a.head_dim = HEAD_DIM, a.cap = a.n_keys_max = CAP;

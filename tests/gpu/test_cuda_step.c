@@ -144,16 +144,37 @@ static void test_fused(void **state) {
     recorder *r = need(state);
     decode(r, 3, 0, 5, 9);
     nr_cuda_fuse(r->cuda);
-    static const nr_cuda_kind kinds[] = {NR_CUDA_EMBED,     NR_CUDA_LINEAR_I8, NR_CUDA_KV_STORE,
-                                         NR_CUDA_ATTENTION, NR_CUDA_LINEAR_I8, NR_CUDA_LINEAR_I8,
-                                         NR_CUDA_LINEAR_I8, NR_CUDA_COPY};
+    static const nr_cuda_kind kinds[] = {NR_CUDA_EMBED,     NR_CUDA_LINEAR_I8, NR_CUDA_ATTENTION,
+                                         NR_CUDA_LINEAR_I8, NR_CUDA_LINEAR_I8, NR_CUDA_LINEAR_I8,
+                                         NR_CUDA_COPY};
     assert_int_equal(r->cuda->n_ops, NR_COUNT(kinds));
     for (size_t i = 0; i < NR_COUNT(kinds); i++) assert_int_equal(r->cuda->ops[i].kind, kinds[i]);
     assert_int_equal(r->cuda->ops[1].before, NR_CUDA_BEFORE_NORM);
-    assert_int_equal(r->cuda->ops[2].u.kv_store.n_heads, HEADS);
-    assert_int_equal(r->cuda->ops[5].before,
+    const nr_cuda_attention_args *a = &r->cuda->ops[2].u.attention;
+    assert_ptr_equal(a->k, a->q + D);
+    assert_ptr_equal(a->v, a->k + KV * DIM);
+    assert_ptr_equal(a->cos_sin, r->memory);
+    assert_non_null(a->positions);
+    assert_int_equal(r->cuda->ops[4].before,
                      NR_CUDA_BEFORE_NONE); /* h is not what it was made from */
-    assert_int_equal(r->cuda->ops[6].before, NR_CUDA_BEFORE_GATED);
+    assert_int_equal(r->cuda->ops[5].before, NR_CUDA_BEFORE_GATED);
+}
+
+/* Attention over another cache than was stored into, or past the stored row, stays apart. */
+static void test_not_fused(void **state) {
+    for (int wrong = 0; wrong < 2; wrong++) {
+        recorder *r = need(state);
+        decode(r, 3, 0, 5, 9);
+        uint8_t *params = r->cuda->params;
+        const uint8_t *at = (const void *)r->cuda->ops[6].u.attention.spans;
+        nr_cuda_span *span = (void *)(params + (at - r->cuda->scratch.params));
+        if (wrong == 0) span[2].k = r->memory;
+        else span[1].n_keys++;
+        nr_cuda_fuse(r->cuda);
+        assert_int_equal(r->cuda->ops[2].kind, NR_CUDA_KV_STORE);
+        assert_int_equal(r->cuda->ops[2].u.kv_store.n_heads, HEADS);
+        assert_null(r->cuda->ops[3].u.attention.k);
+    }
 }
 
 static nr_cuda_graph_key key_of(recorder *r) {
@@ -194,7 +215,9 @@ static void test_hash(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_merged),
-                                       cmocka_unit_test(test_fused), cmocka_unit_test(test_key)};
+                                       cmocka_unit_test(test_fused),
+                                       cmocka_unit_test(test_not_fused),
+                                       cmocka_unit_test(test_key)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
 #else

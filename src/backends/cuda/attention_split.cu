@@ -9,6 +9,9 @@
  * The three digits of q, then of the weights, are three rows of a product whose other rows are
  * nothing. Each of the four warps scores 16 keys; all of them weigh all keys, each for itself; each
  * has every fourth 16 of the head's values.
+ *
+ * Where each sequence has one row, the block whose chunk holds the row's own key makes the codes of
+ * that key and value itself, uses them and stores them: a launch less.
  */
 #include "attention_fixed.cuh"
 #include "attention_ways.h"
@@ -31,16 +34,39 @@ struct partial_sums {
     int32_t n_chunks, z0; /* z0: the first row of this launch */
 };
 
+static __device__ __forceinline__ float max_of_warp(float x) {
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) x = v_max(x, __shfl_xor_sync(ALL, x, step));
+    return x;
+}
+
+/* This lane's four values of a row of a head, rotated where cos_sin is given; zeros past dim. */
+static __device__ __forceinline__ void load_four(float v[4], const float *x, int32_t dim,
+                                                 const float *cos_sin) {
+    const int32_t d = 4 * (threadIdx.x % 32), half = dim / 2, i = d < half ? d : d - half;
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+        v[e] = d < dim ? x[d + e] : 0.0f;
+        if (!cos_sin || d >= dim) continue;
+        const float c = cos_sin[i + e], s = cos_sin[half + i + e];
+        const float turned = __fmul_rn(x[d < half ? d + half + e : i + e], s);
+        v[e] = d < half ? __fsub_rn(__fmul_rn(v[e], c), turned)
+                        : __fadd_rn(__fmul_rn(v[e], c), turned);
+    }
+}
+
 /* The digits of the row's q, by each warp for itself; returns the row's factor. */
 template <int DIM>
 static __device__ __forceinline__ float load_query(uint32_t q[DIGITS][DIM / 4], const float *x,
-                                                   int32_t dim, float scale) {
+                                                   int32_t dim, const float *cos_sin,
+                                                   float scale) {
     const int32_t lane = threadIdx.x % 32;
     float v[4];
     uint32_t largest = 0, word[DIGITS];
+    load_four(v, x, dim, cos_sin);
 #pragma unroll
     for (int e = 0; e < 4; e++) {
-        v[e] = 4 * lane + e < dim ? __fmul_rn(x[4 * lane + e], scale) : 0.0f;
+        v[e] = __fmul_rn(v[e], scale);
         largest = max(largest, magnitude(v[e]));
     }
     const fixed_point f = fixed_point_of(__reduce_max_sync(ALL, largest));
@@ -51,6 +77,32 @@ static __device__ __forceinline__ float load_query(uint32_t q[DIGITS][DIM / 4], 
         if (4 * lane < DIM) q[i][lane] = word[i];
     __syncwarp();
     return f.down;
+}
+
+/* The row's own key (warp 0: v is its four values a lane) or value (warp 1) as codes into the tile,
+ * and into the cache at `at` where `keep`. */
+template <int DIM>
+static __device__ __forceinline__ void store_own(split_shared<DIM> *s, const nr_cuda_span &span,
+                                                 const float v[4], int32_t dim, int32_t row,
+                                                 int64_t at, bool keep) {
+    const int32_t lane = threadIdx.x % 32;
+    const bool is_v = threadIdx.x >= 32;
+    float amax = 0.0f, scale, inverse;
+    uint32_t word = 0;
+#pragma unroll
+    for (int e = 0; e < 4; e++) amax = v_max(fabsf(v[e]), amax);
+    amax = max_of_warp(amax);
+    scale_of(amax, &scale, &inverse);
+#pragma unroll
+    for (int e = 0; e < 4; e++) word |= (uint32_t)(uint8_t)code_of(v[e], inverse) << (8 * e);
+    if (4 * lane < dim) {
+        *(uint32_t *)&(is_v ? s->tile.v : s->tile.k)[0][row][4 * lane] = word;
+        if (keep) *(uint32_t *)((int8_t *)(is_v ? span.v : span.k) + at * dim + 4 * lane) = word;
+    }
+    if (lane == 0) {
+        (is_v ? s->tile.v_scale : s->tile.k_scale)[row] = scale;
+        if (keep) (is_v ? span.v_scale : span.k_scale)[at] = scale;
+    }
 }
 
 /* Rows 0, 1, 2 of a product, a digit each, added up: right in lanes 0 .. 3. */
@@ -84,12 +136,6 @@ static __device__ __forceinline__ void score_keys(split_shared<DIM> *s, int32_t 
             if (g == 0)
                 s->scores[key] = key < visible ? __fmul_rn(sum, s->tile.k_scale[key]) : -INFINITY;
         }
-}
-
-static __device__ __forceinline__ float max_of_warp(float x) {
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) x = v_max(x, __shfl_xor_sync(ALL, x, step));
-    return x;
 }
 
 /* Digits of the weights to this warp's copy, m and l; returns what a sum of them is to be
@@ -169,13 +215,27 @@ static __global__ void __launch_bounds__(THREADS)
     const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
     const head_rows rows = {(const int8_t *)s.k + base * dim, (const int8_t *)s.v + base * dim,
                             s.k_scale + base, s.v_scale + base, 0, dim, dim, a.cap};
-    begin_chunk<DIM, 1, THREADS>(&shared.tile, rows, first, first + visible);
+    const bool own = a.k && visible <= CHUNK; /* the chunk's last key is the row's own */
+    begin_chunk<DIM, 1, THREADS>(&shared.tile, rows, first, first + visible - own);
     copy_commit();
+    const float *cos_sin = a.cos_sin ? a.cos_sin + (int64_t)a.positions[s.row0] * dim : NULL;
+    float own_row[4] = {};
+    if (own && threadIdx.x < 64) {
+        const int64_t at = s.row0 * a.ldk + (int64_t)(head / (a.n_heads / a.n_kv_heads)) * dim;
+        load_four(own_row, threadIdx.x < 32 ? a.k + at : a.v + at, dim,
+                  threadIdx.x < 32 ? cos_sin : NULL);
+    }
     const float factor =
         load_query<DIM>(shared.q[threadIdx.x / 32], a.q + (s.row0 + row) * a.ldq + head * dim, dim,
-                        __fmul_rn(a.scale, LOG2_E));
+                        cos_sin, __fmul_rn(a.scale, LOG2_E));
     copy_wait<0>();
     __syncthreads();
+    if (own) {
+        if (threadIdx.x < 64)
+            store_own<DIM>(&shared, s, own_row, dim, visible - 1, base + first + visible - 1,
+                           head % (a.n_heads / a.n_kv_heads) == 0);
+        __syncthreads();
+    }
     score_keys<DIM>(&shared, visible);
     __syncthreads();
     float2 ml;
@@ -255,6 +315,7 @@ static cudaError_t launch(const nr_cuda_attention_args *a, cudaStream_t stream) 
 
 cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_t stream) {
     if (!nr_cuda_attention_tile_fits(a) || a->dtype != NR_DTYPE_I8) return cudaErrorInvalidValue;
+    if (a->k && !nr_cuda_attention_stores(a)) return cudaErrorInvalidValue;
     if (a->head_dim <= 64) return launch<64>(a, stream);
     if (a->head_dim <= 96) return launch<96>(a, stream);
     return launch<128>(a, stream);

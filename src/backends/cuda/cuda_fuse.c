@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * cuda_fuse.c - neighbours in a step's list that one kernel can do: the norm or the gate before a
- * linear's codes, the rotation of queries and of keys, and their storing. The same arithmetic in
- * fewer launches, so the same bits.
+ * linear's codes, the rotation of queries and of keys, their storing, and attention of one row a
+ * sequence. The same arithmetic in fewer launches, so the same bits.
  */
 #include "cuda_internal.h"
 
@@ -58,12 +58,48 @@ static bool fuse_store(const nr_cuda_op *a, nr_cuda_op *b) {
     return true;
 }
 
+/* Spans as they lie in the host's block of parameters. */
+static const nr_cuda_span *host_spans(const nr_cuda_backend *be, const nr_cuda_span *device) {
+    size_t at = (size_t)((const uint8_t *)(const void *)device - be->scratch.params);
+    return (const void *)(be->params + at);
+}
+
+/* Each span of b attends over the cache into which a stores the span's one row, all it sees. */
+static bool same_spans(const nr_cuda_backend *be, const nr_cuda_kv_store_args *a,
+                       const nr_cuda_attention_args *b) {
+    const nr_cuda_span *s = host_spans(be, a->spans), *t = host_spans(be, b->spans);
+    if (a->n_spans != b->n_spans || a->m != 1) return false;
+    for (int32_t i = 0; i < a->n_spans; i++)
+        if (s[i].k != t[i].k || s[i].v != t[i].v || s[i].row0 != t[i].row0 ||
+            s[i].pos0 != t[i].pos0 || t[i].n_keys != t[i].pos0 + 1)
+            return false;
+    return true;
+}
+
+/* What a stores is what b attends over, and what a rotates are b's queries. */
+static bool fuse_attention(const nr_cuda_backend *be, const nr_cuda_op *a, nr_cuda_op *b) {
+    const nr_cuda_kv_store_args *s = &a->u.kv_store;
+    nr_cuda_attention_args *t = &b->u.attention;
+    if (a->kind != NR_CUDA_KV_STORE || b->kind != NR_CUDA_ATTENTION) return false;
+    if (!nr_cuda_attention_stores(t) || s->dtype != t->dtype || s->ldk != s->ldv ||
+        s->n_kv_heads != t->n_kv_heads || s->head_dim != t->head_dim || s->cap != t->cap)
+        return false;
+    if (s->cos_sin && (s->q != t->q || s->ldk != t->ldq || s->n_heads != t->n_heads)) return false;
+    if (!same_spans(be, s, t)) return false;
+    t->k = s->k;
+    t->v = s->v;
+    t->ldk = s->ldk;
+    t->positions = s->positions;
+    t->cos_sin = s->cos_sin;
+    return true;
+}
+
 void nr_cuda_fuse(nr_cuda_backend *be) {
     int n = 0;
     for (int i = 0; i < be->n_ops; i++) {
         nr_cuda_op *last = n > 0 ? &be->ops[n - 1] : NULL, *op = &be->ops[i];
         bool fused = last && (fuse_norm(last, op) || fuse_gated(last, op) || fuse_ropes(last, op) ||
-                              fuse_store(last, op));
+                              fuse_store(last, op) || fuse_attention(be, last, op));
         if (fused) n--;
         if (n != i) be->ops[n] = *op;
         n++;

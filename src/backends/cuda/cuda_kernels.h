@@ -119,7 +119,16 @@ typedef struct nr_cuda_attention_args {
     size_t workspace_bytes; /* at least nr_cuda_attention_workspace */
     int sm, n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90); by the fast kernels */
+    /* Where k is given, keys and values [rows, n_kv_heads * head_dim] are stored first, as
+     * nr_cuda_kv_store does it; where cos_sin is given, keys are rotated on the way and q is as if
+     * it had been, but neither k nor q is written. For what nr_cuda_attention_stores says. */
+    const float *k, *v;
+    int64_t ldk;
+    const int32_t *positions; /* device [rows] */
+    const float *cos_sin;
 } nr_cuda_attention_args;
+/* One row a span, causal, over an i8 cache that a fast kernel is for. */
+bool nr_cuda_attention_stores(const nr_cuda_attention_args *args);
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);
 /* Enough for any n_heads * head_dim up to values_max and n_keys_max up to keys_max; with more, one
  * launch does more rows or heads. */
