@@ -372,21 +372,18 @@ static void cuda_patchify(nr_backend *base, float *y, const float *pixels, int32
     nr_cuda_submit(be);
 }
 
-/* One launch, one copy, one wait for all rows. Token 0 where the card failed; check tells. */
+/* One launch, which writes into the host's memory, and one wait for all rows. Token 0 where the card
+ * failed; check tells. */
 static void cuda_argmax_each(nr_backend *base, const float *const *rows, int n_rows, int32_t n,
                              int32_t *out) {
     nr_cuda_backend *be = nr_cuda_self(base);
-    nr_cuda_argmax_args a = {.n_rows = n_rows, .n = n, .index = be->scratch.result};
+    nr_cuda_argmax_args a = {.n_rows = n_rows, .n = n, .index = be->result};
     size_t bytes = (size_t)n_rows * sizeof *out;
     NR_ASSERT(n > 0 && n_rows > 0 && n_rows <= NR_CUDA_SPANS_MAX);
     memcpy(a.rows, rows, (size_t)n_rows * sizeof *rows);
     nr_cuda_flush(be);
     if (be->error.status == NR_STATUS_OK &&
-        nr_cuda_ok(be, nr_cuda_argmax(&a, be->stream), "argmax") &&
-        nr_cuda_ok(be,
-                   cudaMemcpyAsync(be->result, be->scratch.result, bytes, cudaMemcpyDeviceToHost,
-                                   be->stream),
-                   "copying from the card"))
+        nr_cuda_ok(be, nr_cuda_argmax(&a, be->stream), "argmax"))
         nr_cuda_ok(be, cudaStreamSynchronize(be->stream), "computing");
     if (be->error.status == NR_STATUS_OK)
         memcpy(out, be->result, bytes);

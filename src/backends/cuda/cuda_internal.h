@@ -92,10 +92,9 @@ typedef struct nr_cuda_range {
     size_t offset, bytes;
 } nr_cuda_range;
 
-/* Device memory that ops share: parameters, results, and a region that each op lays out anew. */
+/* Device memory that ops share: parameters, and a region that each op lays out anew. */
 typedef struct nr_cuda_scratch {
     uint8_t *params;
-    int32_t *result; /* [NR_BATCH_MAX] */
     uint8_t *region;
     size_t region_bytes;
 } nr_cuda_scratch;
@@ -124,7 +123,7 @@ typedef struct nr_cuda_backend {
     int n_ranges;
     uint8_t *staging;     /* pinned [NR_CUDA_STAGING_BYTES] */
     uint8_t *params;      /* pinned [NR_CUDA_PARAMS_BYTES] */
-    int32_t *result;      /* pinned [NR_BATCH_MAX] */
+    int32_t *result;      /* pinned [NR_BATCH_MAX], which the card writes itself */
     uint64_t context_bytes;
     void *nvml;           /* library, or NULL */
     void *nvml_device;

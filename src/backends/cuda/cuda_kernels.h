@@ -199,7 +199,7 @@ cudaError_t nr_cuda_patchify(float *y, const float *pixels, int32_t side_h, int3
 typedef struct nr_cuda_argmax_args {
     const float *rows[NR_CUDA_SPANS_MAX];
     int32_t n_rows, n;
-    int32_t *index; /* device [n_rows] */
+    int32_t *index; /* [n_rows], device or pinned host memory */
 } nr_cuda_argmax_args;
 cudaError_t nr_cuda_argmax(const nr_cuda_argmax_args *args, cudaStream_t stream);
 

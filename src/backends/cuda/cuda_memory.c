@@ -151,7 +151,6 @@ size_t nr_cuda_place_codes(nr_cuda_quantize_args *q, uint8_t *region) {
 static size_t place_fixed(nr_cuda_scratch *s, uint8_t *base) {
     nr_arena a = nr_arena_within(base, SIZE_MAX / 4);
     s->params = nr_arena_take(&a, NR_CUDA_PARAMS_BYTES, 1);
-    s->result = nr_arena_take(&a, NR_CUDA_ALIGN, 1);
     return nr_round_up(a.used, NR_CUDA_ALIGN);
 }
 

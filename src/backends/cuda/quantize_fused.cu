@@ -331,7 +331,7 @@ static __device__ __forceinline__ void put_row(const row_part<THREADS, GROUPS> *
         const float *x = &p->x[4 * j];
         uint32_t word = 0;
         if (k >= a.q.k_pad) continue;
-        if (SOURCE != SOURCE_PLAIN)
+        if (SOURCE != SOURCE_PLAIN && k < a.q.n_in)
             *(float4 *)((float *)a.q.x + at * a.q.ldx + k) = make_float4(x[0], x[1], x[2], x[3]);
 #pragma unroll
         for (int e = 0; e < 4; e++) {
