@@ -160,7 +160,19 @@ static void test_fused(void **state) {
     assert_int_equal(r->cuda->ops[5].before, NR_CUDA_BEFORE_GATED);
 }
 
-/* Attention over another cache than was stored into, or past the stored row, stays apart. */
+/* Attention over another cache than was stored into, or past the stored row, leaves the storing
+ * apart and rotates its queries alone. */
+static void check_rotation(const recorder *r) {
+    const nr_cuda_kv_store_args *s = &r->cuda->ops[2].u.kv_store;
+    const nr_cuda_attention_args *a = &r->cuda->ops[3].u.attention;
+    assert_int_equal(s->n_heads, 0);
+    assert_null(s->q);
+    assert_ptr_equal(s->cos_sin, r->memory);
+    assert_null(a->k);
+    assert_ptr_equal(a->cos_sin, r->memory);
+    assert_ptr_equal(a->positions, s->positions);
+}
+
 static void test_not_fused(void **state) {
     for (int wrong = 0; wrong < 2; wrong++) {
         recorder *r = need(state);
@@ -172,14 +184,43 @@ static void test_not_fused(void **state) {
         else span[1].n_keys++;
         nr_cuda_fuse(r->cuda);
         assert_int_equal(r->cuda->ops[2].kind, NR_CUDA_KV_STORE);
-        assert_int_equal(r->cuda->ops[2].u.kv_store.n_heads, HEADS);
-        assert_null(r->cuda->ops[3].u.attention.k);
+        check_rotation(r);
     }
 }
 
 static nr_cuda_graph_key key_of(recorder *r) {
     nr_cuda_fuse(r->cuda);
     return nr_cuda_hash(r->cuda->ops, (size_t)r->cuda->n_ops * sizeof *r->cuda->ops);
+}
+
+/* Rows of a prompt: stored apart; all of them are rotated by attention. */
+static void test_prompt(void **state) {
+    recorder *r = need(state);
+    enum { ROWS = 5 };
+    const nr_backend_ops *ops = r->be->ops;
+    float *rows = r->memory + (1 << 17), *attn = rows + ROWS * LD;
+    const int32_t positions[ROWS] = {7, 8, 9, 10, 11};
+    nr_kv kv = kv_of(r, 0);
+    project(r, rows, attn, ROWS, &r->qkv);
+    project(r, attn, rows, ROWS, &r->out); /* two that nothing joins, as in a layer */
+    ops->rope(r->be, rows, LD, positions, ROWS, HEADS, DIM, r->memory);
+    ops->rope(r->be, rows + D, LD, positions, ROWS, KV, DIM, r->memory);
+    ops->kv_store(r->be, &kv, 7, rows + D, LD, rows + D + KV * DIM, LD, ROWS);
+    ops->attention(r->be, &(nr_attention_args){.y = attn,
+                                               .q = rows,
+                                               .ldy = D,
+                                               .ldq = LD,
+                                               .m = ROWS,
+                                               .n_heads = HEADS,
+                                               .kv = &kv,
+                                               .n_keys = 12,
+                                               .pos0 = 7,
+                                               .causal = true,
+                                               .scale = 0.25f});
+    nr_cuda_fuse(r->cuda);
+    assert_int_equal(r->cuda->n_ops, 4);
+    assert_int_equal(r->cuda->ops[2].kind, NR_CUDA_KV_STORE);
+    check_rotation(r);
 }
 
 /* Other tokens, positions and sequences: the same graph. Another number of rows: another. */
@@ -217,6 +258,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_merged),
                                        cmocka_unit_test(test_fused),
                                        cmocka_unit_test(test_not_fused),
+                                       cmocka_unit_test(test_prompt),
                                        cmocka_unit_test(test_key)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

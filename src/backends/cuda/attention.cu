@@ -221,13 +221,18 @@ cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t 
  * by m only between kernels of the same bits. */
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stream) {
     if (a->k && !nr_cuda_attention_stores(a)) return cudaErrorInvalidValue;
+    if (a->cos_sin && !nr_cuda_attention_rotates(a)) return cudaErrorInvalidValue;
     if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
     if (a->m <= 4 && a->dtype == NR_DTYPE_I8) return nr_cuda_attention_split(a, stream);
     return nr_cuda_attention_tile(a, stream);
 }
 
+bool nr_cuda_attention_rotates(const nr_cuda_attention_args *a) {
+    return a->dtype == NR_DTYPE_I8 && nr_cuda_attention_tile_fits(a);
+}
+
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *a) {
-    return a->m == 1 && a->causal && a->dtype == NR_DTYPE_I8 && nr_cuda_attention_tile_fits(a);
+    return a->m == 1 && a->causal && nr_cuda_attention_rotates(a);
 }
 
 size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_multiprocessors) {

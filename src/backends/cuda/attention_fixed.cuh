@@ -51,6 +51,26 @@ V_INLINE void gather_digits(uint32_t word[DIGITS], uint32_t x0, uint32_t x1, uin
     word[2] = __byte_perm(low01, low23, 0x5410);
 }
 
+/* Where cosines and sines of a row of q lie; NULL: it is not to be rotated. */
+V_INLINE const float *turn_of(const nr_cuda_attention_args &a, int32_t row) {
+    return a.cos_sin ? a.cos_sin + (int64_t)a.positions[row] * a.head_dim : NULL;
+}
+
+/* Values d .. d + 3 of a row of a head, rotated where cos_sin is given; zeros past dim. d is a
+ * multiple of 4, dim of 8. */
+V_INLINE void load_four(float v[4], const float *x, int32_t d, int32_t dim, const float *cos_sin) {
+    const int32_t half = dim / 2, i = d < half ? d : d - half;
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+        v[e] = d < dim ? x[d + e] : 0.0f;
+        if (!cos_sin || d >= dim) continue;
+        const float c = cos_sin[i + e], s = cos_sin[half + i + e];
+        const float turned = __fmul_rn(x[d < half ? d + half + e : i + e], s);
+        v[e] = d < half ? __fsub_rn(__fmul_rn(v[e], c), turned)
+                        : __fadd_rn(__fmul_rn(v[e], c), turned);
+    }
+}
+
 /* The value of sums of products of digits: acc0 2^16 + acc1 2^8 + acc2. */
 V_INLINE float sum_of_digits(int32_t acc0, int32_t acc1, int32_t acc2) {
     return __fmaf_rn((float)(acc0 * 256 + acc1), 256.0f, (float)acc2);

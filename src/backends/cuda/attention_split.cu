@@ -40,21 +40,6 @@ static __device__ __forceinline__ float max_of_warp(float x) {
     return x;
 }
 
-/* This lane's four values of a row of a head, rotated where cos_sin is given; zeros past dim. */
-static __device__ __forceinline__ void load_four(float v[4], const float *x, int32_t dim,
-                                                 const float *cos_sin) {
-    const int32_t d = 4 * (threadIdx.x % 32), half = dim / 2, i = d < half ? d : d - half;
-#pragma unroll
-    for (int e = 0; e < 4; e++) {
-        v[e] = d < dim ? x[d + e] : 0.0f;
-        if (!cos_sin || d >= dim) continue;
-        const float c = cos_sin[i + e], s = cos_sin[half + i + e];
-        const float turned = __fmul_rn(x[d < half ? d + half + e : i + e], s);
-        v[e] = d < half ? __fsub_rn(__fmul_rn(v[e], c), turned)
-                        : __fadd_rn(__fmul_rn(v[e], c), turned);
-    }
-}
-
 /* The digits of the row's q, by each warp for itself; returns the row's factor. */
 template <int DIM>
 static __device__ __forceinline__ float load_query(uint32_t q[DIGITS][DIM / 4], const float *x,
@@ -63,7 +48,7 @@ static __device__ __forceinline__ float load_query(uint32_t q[DIGITS][DIM / 4], 
     const int32_t lane = threadIdx.x % 32;
     float v[4];
     uint32_t largest = 0, word[DIGITS];
-    load_four(v, x, dim, cos_sin);
+    load_four(v, x, 4 * lane, dim, cos_sin);
 #pragma unroll
     for (int e = 0; e < 4; e++) {
         v[e] = __fmul_rn(v[e], scale);
@@ -218,11 +203,11 @@ static __global__ void __launch_bounds__(THREADS)
     const bool own = a.k && visible <= CHUNK; /* the chunk's last key is the row's own */
     begin_chunk<DIM, 1, THREADS>(&shared.tile, rows, first, first + visible - own);
     copy_commit();
-    const float *cos_sin = a.cos_sin ? a.cos_sin + (int64_t)a.positions[s.row0] * dim : NULL;
+    const float *cos_sin = turn_of(a, s.row0 + row);
     float own_row[4] = {};
     if (own && threadIdx.x < 64) {
         const int64_t at = s.row0 * a.ldk + (int64_t)(head / (a.n_heads / a.n_kv_heads)) * dim;
-        load_four(own_row, threadIdx.x < 32 ? a.k + at : a.v + at, dim,
+        load_four(own_row, threadIdx.x < 32 ? a.k + at : a.v + at, 4 * (threadIdx.x % 32), dim,
                   threadIdx.x < 32 ? cos_sin : NULL);
     }
     const float factor =

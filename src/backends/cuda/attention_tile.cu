@@ -73,23 +73,28 @@ static __global__ void __launch_bounds__(THREADS)
  * last are zero. */
 template <int DIM>
 static __device__ __forceinline__ void load_queries(uint32_t a[DIM / 32][DIGITS][4],
-                                                    float factor[2], const float *q, int64_t ldq,
-                                                    int32_t dim, int32_t n_rows, float scale) {
-    const int32_t t = threadIdx.x % 4, g = threadIdx.x % 32 / 4;
+                                                    float factor[2],
+                                                    const nr_cuda_attention_args &args,
+                                                    int32_t row0, int32_t head, int32_t n_rows) {
+    const int32_t t = threadIdx.x % 4, g = threadIdx.x % 32 / 4, dim = args.head_dim;
+    const float scale = __fmul_rn(args.scale, LOG2_E);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const int32_t row = threadIdx.x / 32 * 16 + g + 8 * h;
-        const float *x = q + row * ldq;
+        const bool any = row < n_rows;
+        const float *x = args.q + (row0 + row) * args.ldq + (int64_t)head * dim;
+        const float *cos_sin = any ? turn_of(args, row0 + row) : NULL;
         float v[DIM / 16][4];
         uint32_t largest = 0;
 #pragma unroll
-        for (int i = 0; i < DIM / 16; i++)
+        for (int i = 0; i < DIM / 16; i++) {
+            load_four(v[i], x, 16 * i + 4 * t, any ? dim : 0, cos_sin);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                int32_t d = 16 * i + 4 * t + e;
-                v[i][e] = row < n_rows && d < dim ? __fmul_rn(x[d], scale) : 0.0f;
+                v[i][e] = __fmul_rn(v[i][e], scale);
                 largest = max(largest, magnitude(v[i][e]));
             }
+        }
         largest = max(largest, __shfl_xor_sync(ALL, largest, 1));
         largest = max(largest, __shfl_xor_sync(ALL, largest, 2));
         const fixed_point f = fixed_point_of(largest);
@@ -273,8 +278,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     copy_commit();
     uint32_t q[DIM / 32][DIGITS][4];
     float factor[2], o[DIM / 16][2][4] = {};
-    load_queries<DIM>(q, factor, a.q + (s.row0 + first) * a.ldq + (int64_t)head * dim, a.ldq, dim,
-                      n_rows, __fmul_rn(a.scale, LOG2_E));
+    load_queries<DIM>(q, factor, a, s.row0 + first, head, n_rows);
     row_state state[2] = {{-INFINITY, 0.0f}, {-INFINITY, 0.0f}};
     for (int32_t c = 0, turn = 0; c < end; c += CHUNK, turn ^= 1) {
         if (c + CHUNK < end)

@@ -2,7 +2,8 @@
  *
  * cuda_fuse.c - neighbours in a step's list that one kernel can do: the norm or the gate before a
  * linear's codes, the rotation of queries and of keys, their storing, and attention of one row a
- * sequence. The same arithmetic in fewer launches, so the same bits.
+ * sequence; of more rows it has the rotation of queries. The same arithmetic in fewer launches, so
+ * the same bits.
  */
 #include "cuda_internal.h"
 
@@ -76,21 +77,32 @@ static bool same_spans(const nr_cuda_backend *be, const nr_cuda_kv_store_args *a
     return true;
 }
 
-/* What a stores is what b attends over, and what a rotates are b's queries. */
-static bool fuse_attention(const nr_cuda_backend *be, const nr_cuda_op *a, nr_cuda_op *b) {
-    const nr_cuda_kv_store_args *s = &a->u.kv_store;
-    nr_cuda_attention_args *t = &b->u.attention;
-    if (a->kind != NR_CUDA_KV_STORE || b->kind != NR_CUDA_ATTENTION) return false;
-    if (!nr_cuda_attention_stores(t) || s->dtype != t->dtype || s->ldk != s->ldv ||
-        s->n_kv_heads != t->n_kv_heads || s->head_dim != t->head_dim || s->cap != t->cap)
+/* Attention rotates its queries as it reads them, in the place of what stores. */
+static bool take_rotation(nr_cuda_kv_store_args *s, nr_cuda_attention_args *t) {
+    if (!nr_cuda_attention_rotates(t) || s->q != t->q || s->ldk != t->ldq ||
+        s->n_heads != t->n_heads || s->head_dim != t->head_dim ||
+        s->n_spans * s->m != t->n_spans * t->m)
         return false;
-    if (s->cos_sin && (s->q != t->q || s->ldk != t->ldq || s->n_heads != t->n_heads)) return false;
-    if (!same_spans(be, s, t)) return false;
+    t->positions = s->positions;
+    t->cos_sin = s->cos_sin;
+    s->q = NULL;
+    s->n_heads = 0;
+    return true;
+}
+
+/* What a stores is what b attends over, and what a rotates b's queries; the latter alone will do. */
+static bool fuse_attention(const nr_cuda_backend *be, nr_cuda_op *a, nr_cuda_op *b) {
+    if (a->kind != NR_CUDA_KV_STORE || b->kind != NR_CUDA_ATTENTION) return false;
+    nr_cuda_kv_store_args *s = &a->u.kv_store;
+    nr_cuda_attention_args *t = &b->u.attention;
+    if (s->cos_sin && !take_rotation(s, t)) return false;
+    if (!nr_cuda_attention_stores(t) || s->dtype != t->dtype || s->ldk != s->ldv ||
+        s->n_kv_heads != t->n_kv_heads || s->head_dim != t->head_dim || s->cap != t->cap ||
+        !same_spans(be, s, t))
+        return false;
     t->k = s->k;
     t->v = s->v;
     t->ldk = s->ldk;
-    t->positions = s->positions;
-    t->cos_sin = s->cos_sin;
     return true;
 }
 

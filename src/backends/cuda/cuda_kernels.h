@@ -119,15 +119,17 @@ typedef struct nr_cuda_attention_args {
     size_t workspace_bytes; /* at least nr_cuda_attention_workspace */
     int sm, n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90); by the fast kernels */
-    /* Where k is given, keys and values [rows, n_kv_heads * head_dim] are stored first, as
-     * nr_cuda_kv_store does it; where cos_sin is given, keys are rotated on the way and q is as if
-     * it had been, but neither k nor q is written. For what nr_cuda_attention_stores says. */
+    /* Where cos_sin is given q is as if it had been rotated; it is not written. For what
+     * nr_cuda_attention_rotates says. Where k is given, keys and values [rows, n_kv_heads *
+     * head_dim] are stored first, as nr_cuda_kv_store does it; for what nr_cuda_attention_stores
+     * says. */
     const float *k, *v;
     int64_t ldk;
     const int32_t *positions; /* device [rows] */
     const float *cos_sin;
 } nr_cuda_attention_args;
-/* One row a span, causal, over an i8 cache that a fast kernel is for. */
+/* An i8 cache that a fast kernel is for; of those, one row a span, causal. */
+bool nr_cuda_attention_rotates(const nr_cuda_attention_args *args);
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *args);
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);
 /* Enough for any n_heads * head_dim up to values_max and n_keys_max up to keys_max; with more, one
@@ -137,7 +139,7 @@ size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_m
 cudaError_t nr_cuda_attention_plain(const nr_cuda_attention_args *args, cudaStream_t stream);
 size_t nr_cuda_attention_plain_workspace(int64_t keys_max, int n_multiprocessors);
 
-/* Store rows of keys and values; k is written where it is rotated. */
+/* Store rows of keys and values. */
 typedef struct nr_cuda_kv_store_args {
     const float *k, *v; /* [rows, n_kv_heads * head_dim] */
     int64_t ldk, ldv;
@@ -145,7 +147,7 @@ typedef struct nr_cuda_kv_store_args {
     int32_t n_spans, m;
     int32_t n_kv_heads, head_dim, cap;
     nr_dtype dtype;
-    /* Rotated first, in place, where cos_sin is given: n_heads of q and the keys, ldk apart. */
+    /* Where cos_sin is given: keys rotated on the way, n_heads of q in place, rows ldk apart. */
     float *q;
     const int32_t *positions; /* device [n_spans * m] */
     const float *cos_sin;
