@@ -222,7 +222,6 @@ static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quant
     a.n_out_pad = nr_cuda_n_out_pad(n_out), a.n_outliers = q->n_outliers;
     a.outlier_columns = q->outlier_columns, a.outlier_weights = b->outliers;
     a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
-    a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
     a.overlap = way->overlap & 1;
     b->pool_at += (size_t)n_out * q->n_in;
@@ -341,6 +340,28 @@ void lab_time_token(const lab_card *card) {
     }
 }
 
+/* Rotating and storing keys and values: with the queries' rotation, and without. */
+static void time_store(int32_t m, cudaStream_t s) {
+    const bool prompt = m > 64;
+    std::vector<int32_t> positions;
+    for (int32_t i = 0; i < m; i++) positions.push_back(prompt ? i : 680);
+    nr_cuda_kv_store_args k = {};
+    float *qkv = floats((size_t)m * QKV, -1.0f, 1.0f);
+    k.k = qkv + HIDDEN, k.v = qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
+    k.n_spans = prompt ? 1 : m, k.m = m / k.n_spans, k.spans = make_spans(k.n_spans, prompt ? 1 : 681);
+    k.n_kv_heads = HEADS, k.head_dim = HEAD_DIM, k.cap = CAP, k.dtype = NR_DTYPE_I8;
+    k.positions = lab_upload_of(positions.data(), positions.size());
+    k.cos_sin = floats((size_t)CAP * HEAD_DIM, -1.0f, 1.0f);
+    printf("\n    keys and values stored:");
+    for (int with_q = 0; with_q < 2; with_q++) {
+        k.q = with_q ? qkv : NULL, k.n_heads = with_q ? HEADS : 0;
+        printf(" %s %.1f us;", with_q ? "and queries rotated" : "alone",
+               1e3 * lab_measure_graph(s, 10, 50, [&](int) {
+                         return nr_cuda_kv_store(&k, s);
+                     }).median_ms);
+    }
+}
+
 /* What stands between the linears, each alone. */
 void lab_time_rows(const lab_card *card) {
     cudaStream_t s;
@@ -393,6 +414,7 @@ void lab_time_rows(const lab_card *card) {
                 printf(" %d: %.1f us;", q.way, 1e3 * ms);
             }
         }
+        time_store(m, s);
         printf("\n");
         fflush(stdout);
     }

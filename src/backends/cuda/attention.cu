@@ -17,6 +17,7 @@
 #define STAGES 2
 #define STAGE_BYTES_MAX 37000
 #define SHARED_MAX (96 * 1024)
+#define SPLIT_ROWS_MAX 8 /* of a sequence; more fill a tile of their own */
 
 /* 16 bytes of keys or values as floats. */
 template <typename T> struct piece;
@@ -223,7 +224,8 @@ cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stre
     if (a->k && !nr_cuda_attention_stores(a)) return cudaErrorInvalidValue;
     if (a->cos_sin && !nr_cuda_attention_rotates(a)) return cudaErrorInvalidValue;
     if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
-    if (a->m <= 4 && a->dtype == NR_DTYPE_I8) return nr_cuda_attention_split(a, stream);
+    if (a->m <= SPLIT_ROWS_MAX && a->dtype == NR_DTYPE_I8)
+        return nr_cuda_attention_split(a, stream);
     return nr_cuda_attention_tile(a, stream);
 }
 
