@@ -348,7 +348,8 @@ static void time_store(int32_t m, cudaStream_t s) {
     nr_cuda_kv_store_args k = {};
     float *qkv = floats((size_t)m * QKV, -1.0f, 1.0f);
     k.k = qkv + HIDDEN, k.v = qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
-    k.n_spans = prompt ? 1 : m, k.m = m / k.n_spans, k.spans = make_spans(k.n_spans, prompt ? 1 : 681);
+    k.n_spans = prompt ? 1 : m, k.m = m / k.n_spans;
+    k.spans = make_spans(k.n_spans, prompt ? 1 : 681);
     k.n_kv_heads = HEADS, k.head_dim = HEAD_DIM, k.cap = CAP, k.dtype = NR_DTYPE_I8;
     k.positions = lab_upload_of(positions.data(), positions.size());
     k.cos_sin = floats((size_t)CAP * HEAD_DIM, -1.0f, 1.0f);
@@ -392,7 +393,9 @@ void lab_time_rows(const lab_card *card) {
             fused_op run;
         } fused[] = {
             {"norm + quantize", 0,
-             [&](const nr_cuda_quantize_args *q) { return nr_cuda_norm_quantize(&n, q, false, s); }},
+             [&](const nr_cuda_quantize_args *q) {
+                 return nr_cuda_norm_quantize(&n, q, false, s);
+             }},
             {"quantize rows 4096", 0,
              [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
             {"quantize rows 11008", 1,

@@ -26,7 +26,7 @@
 #define ALL 0xffffffffu
 #define LOG2_E 0x1.715476p+0f
 
-/* Powers of two: |x| * up is under 127 * 2^16 up to the largest, so that digit 0 is a byte; back. */
+/* Powers of two: |x| * up is under 127 * 2^16 up to the largest, so digit 0 is a byte; back. */
 struct fixed_point {
     float up, down;
 };
@@ -140,8 +140,8 @@ V_INLINE void begin_chunk(chunk_tile<DIM, PLANES> *t, const head_rows &h, int32_
         int32_t i = threadIdx.x % 16 * 4;
         const float *from = threadIdx.x < 16 ? h.k_scale : h.v_scale;
         bool valid = first + i + 4 <= h.n_scales;
-        copy_16(threadIdx.x < 16 ? &t->k_scale[i] : &t->v_scale[i],
-                valid ? from + first + i : from, valid);
+        copy_16(threadIdx.x < 16 ? &t->k_scale[i] : &t->v_scale[i], valid ? from + first + i : from,
+                valid);
     }
 }
 

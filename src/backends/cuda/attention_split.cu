@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * attention_split.cu - attention of few rows of an i8 cache (decode), as attention_fixed.cuh says,
- * with the bits of attention_tile.cu. A row alone is too little for a card, so a block has one chunk
- * of keys of one head of one row, and leaves the chunk's m, l and o in the workspace; a second
+ * with the bits of attention_tile.cu. A row alone is too little for a card, so a block has one
+ * chunk of keys of one head of one row, and leaves the chunk's m, l and o in the workspace; a second
  * launch adds the chunks of a row up in their order. All of a chunk's keys and values are under way
  * at once, and a block is small, so that many of them keep the memory busy.
  *
@@ -43,8 +43,7 @@ static __device__ __forceinline__ float max_of_warp(float x) {
 /* The digits of the row's q, by each warp for itself; returns the row's factor. */
 template <int DIM>
 static __device__ __forceinline__ float load_query(uint32_t q[DIGITS][DIM / 4], const float *x,
-                                                   int32_t dim, const float *cos_sin,
-                                                   float scale) {
+                                                   int32_t dim, const float *cos_sin, float scale) {
     const int32_t lane = threadIdx.x % 32;
     float v[4];
     uint32_t largest = 0, word[DIGITS];
@@ -193,13 +192,20 @@ static __global__ void __launch_bounds__(THREADS)
     __shared__ split_shared<DIM> shared;
     wait_for_launch_before();
     let_next_launch_begin();
-    const int32_t head = blockIdx.y, z = p.z0 + (int32_t)blockIdx.z, row = z % a.m, dim = a.head_dim;
+    const int32_t head = blockIdx.y, z = p.z0 + (int32_t)blockIdx.z, row = z % a.m,
+                  dim = a.head_dim;
     const nr_cuda_span s = a.spans[z / a.m];
     const int32_t first = blockIdx.x * CHUNK, visible = keys_of(a, s, row) - first;
     if (visible <= 0) return;
     const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
-    const head_rows rows = {(const int8_t *)s.k + base * dim, (const int8_t *)s.v + base * dim,
-                            s.k_scale + base, s.v_scale + base, 0, dim, dim, a.cap};
+    const head_rows rows = {(const int8_t *)s.k + base * dim,
+                            (const int8_t *)s.v + base * dim,
+                            s.k_scale + base,
+                            s.v_scale + base,
+                            0,
+                            dim,
+                            dim,
+                            a.cap};
     const bool own = a.k && visible <= CHUNK; /* the chunk's last key is the row's own */
     begin_chunk<DIM, 1, THREADS>(&shared.tile, rows, first, first + visible - own);
     copy_commit();
@@ -264,7 +270,8 @@ static __global__ void __launch_bounds__(DIM)
 #pragma unroll
             for (int i = 0; i < AHEAD; i++) {
                 float old_f = __shfl_sync(ALL, old_part, c + i);
-                float new_f = __shfl_sync(ALL, new_part, c + i), l_c = __shfl_sync(ALL, ml.y, c + i);
+                float new_f = __shfl_sync(ALL, new_part, c + i),
+                      l_c = __shfl_sync(ALL, ml.y, c + i);
                 if (c0 + c + i >= n) break;
                 l = __fmaf_rn(l, old_f, __fmul_rn(l_c, new_f));
                 o = __fmaf_rn(o, old_f, __fmul_rn(part[i], new_f));
@@ -276,8 +283,7 @@ static __global__ void __launch_bounds__(DIM)
 }
 
 /* As many rows at a time as the workspace has room for. */
-template <int DIM>
-static cudaError_t launch(const nr_cuda_attention_args *a, cudaStream_t stream) {
+template <int DIM> static cudaError_t launch(const nr_cuda_attention_args *a, cudaStream_t stream) {
     partial_sums p = {};
     p.n_chunks = (a->n_keys_max + CHUNK - 1) / CHUNK;
     const size_t chunks = (size_t)a->n_heads * (size_t)p.n_chunks;
@@ -306,9 +312,10 @@ cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_
     return launch<128>(a, stream);
 }
 
-/* A row's chunks; heads of 16 values take the room of 64. Or the digits of one head (launch_f32). */
+/* A row's chunks, where heads of 16 values take the room of 64; or the digits of one head. */
 size_t nr_cuda_attention_fast_workspace(int64_t values_max, int64_t keys_max) {
     size_t values = (size_t)NR_MAX(values_max, 16), keys = (size_t)(keys_max + 3) / 4 * 4;
-    size_t row = (values / 16) * ((keys + CHUNK - 1) / CHUNK) * (64 * sizeof(float) + sizeof(float2));
+    size_t row =
+        (values / 16) * ((keys + CHUNK - 1) / CHUNK) * (64 * sizeof(float) + sizeof(float2));
     return NR_MAX(row, keys * 2 * (DIGITS * 96 + sizeof(float)));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * attention_tile.cu - attention of many rows on tensor cores, as attention_fixed.cuh says: a block
- * has 64 rows of a head, a warp 16 of them, chunk after chunk; the next chunk is copied while one is
- * used. An i8 cache is copied as it lies. An f32 one (not causal: the vision tower, whose rows all
+ * has 64 rows of a head, a warp 16 of them, chunk after chunk; the next chunk is copied while one
+ * is used. An i8 cache is copied as it lies. An f32 one (not causal: the vision tower, whose rows all
  * need all of it) is first taken apart into digits, in the workspace, by a launch of its own; as
  * many heads at a time as the workspace has room for.
  */
@@ -19,8 +19,8 @@ template <> struct cache_planes<float> { static const int N = DIGITS; };
 
 /* ---- an f32 cache as digits ---- */
 
-/* Of heads [head0, head0 + n_heads) of one span: planes [k, v][DIGITS][n_heads][n_keys][pitch], then
- * scales [k, v][n_heads][n_keys], n_keys a multiple of 4. */
+/* Of heads [head0, head0 + n_heads) of one span: planes [k, v][DIGITS][n_heads][n_keys][pitch],
+ * then scales [k, v][n_heads][n_keys], n_keys a multiple of 4. */
 struct digit_cache {
     int8_t *planes;
     float *scales;
@@ -32,8 +32,10 @@ static __device__ __forceinline__ head_rows rows_of(const digit_cache &d, int32_
     int64_t plane = (int64_t)d.n_heads * d.n_keys * d.pitch;
     const int8_t *k = d.planes + first * d.pitch;
     const float *scales = d.scales + first;
-    head_rows h = {k,     k + DIGITS * plane, scales, scales + (int64_t)d.n_heads * d.n_keys,
-                   plane, d.pitch,            d.pitch, d.n_keys};
+    head_rows h = {k,       k + DIGITS * plane,
+                   scales,  scales + (int64_t)d.n_heads * d.n_keys,
+                   plane,   d.pitch,
+                   d.pitch, d.n_keys};
     return h;
 }
 
@@ -50,11 +52,12 @@ static __global__ void __launch_bounds__(THREADS)
     const bool is_v = item >= n_items / 2;
     const int64_t row = item % (n_items / 2);
     const int32_t head = (int32_t)(row / d.n_keys), key = (int32_t)(row % d.n_keys);
-    const float *x = (const float *)(is_v ? s.v : s.k) +
-                     ((int64_t)(d.head0 + head) * a.cap + key) * dim;
+    const float *x =
+        (const float *)(is_v ? s.v : s.k) + ((int64_t)(d.head0 + head) * a.cap + key) * dim;
     float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (key < s.n_keys && 4 * lane < dim) v = *(const float4 *)(x + 4 * lane);
-    uint32_t largest = max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
+    uint32_t largest =
+        max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
     uint32_t word[DIGITS];
     const fixed_point f = fixed_point_of(__reduce_max_sync(ALL, largest));
     gather_digits(word, digits_of(v.x, f.up), digits_of(v.y, f.up), digits_of(v.z, f.up),
@@ -72,10 +75,9 @@ static __global__ void __launch_bounds__(THREADS)
 /* The warp's rows g and g + 8 of q as left sides of the products, and their factors. Rows past the
  * last are zero. */
 template <int DIM>
-static __device__ __forceinline__ void load_queries(uint32_t a[DIM / 32][DIGITS][4],
-                                                    float factor[2],
-                                                    const nr_cuda_attention_args &args,
-                                                    int32_t row0, int32_t head, int32_t n_rows) {
+static __device__ __forceinline__ void
+load_queries(uint32_t a[DIM / 32][DIGITS][4], float factor[2], const nr_cuda_attention_args &args,
+             int32_t row0, int32_t head, int32_t n_rows) {
     const int32_t t = threadIdx.x % 4, g = threadIdx.x % 32 / 4, dim = args.head_dim;
     const float scale = __fmul_rn(args.scale, LOG2_E);
 #pragma unroll
@@ -136,9 +138,8 @@ static __device__ __forceinline__ void score_chunk(float s[CHUNK / 8][4],
             const float2 scale = *(const float2 *)&c->k_scale[16 * n + 8 * e + 2 * t];
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                s[2 * n + e][i] =
-                    __fmul_rn(sum_of_digits(acc[e][0][i], acc[e][1][i], acc[e][2][i]),
-                              i % 2 ? scale.y : scale.x);
+                s[2 * n + e][i] = __fmul_rn(sum_of_digits(acc[e][0][i], acc[e][1][i], acc[e][2][i]),
+                                            i % 2 ? scale.y : scale.x);
         }
     }
 }
@@ -209,10 +210,9 @@ static __device__ __forceinline__ chunk_factors weigh_chunk(float s[CHUNK / 8][4
 /* o = o * old + (weights x values) * new, for the lane's two rows: o[j][h] are values 16 j + 4 t ..
  * + 3. w: digits of the weights, as bits. */
 template <int DIM, int PLANES>
-static __device__ __forceinline__ void add_values(float o[DIM / 16][2][4],
-                                                  const float w[CHUNK / 8][4],
-                                                  const chunk_tile<DIM, PLANES> *c,
-                                                  const chunk_factors f[2]) {
+static __device__ __forceinline__ void
+add_values(float o[DIM / 16][2][4], const float w[CHUNK / 8][4], const chunk_tile<DIM, PLANES> *c,
+           const chunk_factors f[2]) {
     uint32_t a[CHUNK / 32][DIGITS][4];
 #pragma unroll
     for (int r = 0; r < CHUNK / 8; r++) { /* register r % 4 of the left side, 32 keys r / 4 */
@@ -245,9 +245,9 @@ static __device__ __forceinline__ void add_values(float o[DIM / 16][2][4],
                 const int32_t(*sum)[4] = acc[e % 2];
                 const int at = 2 * h + e / 2;
                 float *x = &o[d][h][e];
-                *x = __fmaf_rn(*x, f[h].old_part,
-                               __fmul_rn(sum_of_digits(sum[0][at], sum[1][at], sum[2][at]),
-                                         f[h].new_part));
+                *x = __fmaf_rn(
+                    *x, f[h].old_part,
+                    __fmul_rn(sum_of_digits(sum[0][at], sum[1][at], sum[2][at]), f[h].new_part));
             }
     }
 }
@@ -255,8 +255,14 @@ static __device__ __forceinline__ void add_values(float o[DIM / 16][2][4],
 static __device__ __forceinline__ head_rows rows_of(const nr_cuda_attention_args &a,
                                                     const nr_cuda_span &s, int32_t head) {
     const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
-    head_rows h = {(const int8_t *)s.k + base * a.head_dim, (const int8_t *)s.v + base * a.head_dim,
-                   s.k_scale + base, s.v_scale + base, 0, a.head_dim, a.head_dim, a.cap};
+    head_rows h = {(const int8_t *)s.k + base * a.head_dim,
+                   (const int8_t *)s.v + base * a.head_dim,
+                   s.k_scale + base,
+                   s.v_scale + base,
+                   0,
+                   a.head_dim,
+                   a.head_dim,
+                   a.cap};
     return h;
 }
 
@@ -321,7 +327,8 @@ static cudaError_t launch(const nr_cuda_attention_args *a, const digit_cache *d,
                                          cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
     if (e != cudaSuccess) return e;
     dim3 grid((unsigned)((a->m + ROWS - 1) / ROWS), (unsigned)n_heads, (unsigned)a->n_spans);
-    return launch_kernel(k_attention_tile<T, DIM>, grid, THREADS, shared, a->overlap, stream, *a, *d);
+    return launch_kernel(k_attention_tile<T, DIM>, grid, THREADS, shared, a->overlap, stream, *a,
+                         *d);
 }
 
 /* As many heads at a time as the workspace has room for. */

@@ -372,8 +372,8 @@ static void cuda_patchify(nr_backend *base, float *y, const float *pixels, int32
     nr_cuda_submit(be);
 }
 
-/* One launch, which writes into the host's memory, and one wait for all rows. Token 0 where the card
- * failed; check tells. */
+/* One launch, which writes into the host's memory, and one wait for all rows. Token 0 where the
+ * card failed; check tells. */
 static void cuda_argmax_each(nr_backend *base, const float *const *rows, int n_rows, int32_t n,
                              int32_t *out) {
     nr_cuda_backend *be = nr_cuda_self(base);

@@ -90,7 +90,7 @@ static bool take_rotation(nr_cuda_kv_store_args *s, nr_cuda_attention_args *t) {
     return true;
 }
 
-/* What a stores is what b attends over, and what a rotates b's queries; the latter alone will do. */
+/* What a stores is what b attends over, and what a rotates b's queries; that alone will do. */
 static bool fuse_attention(const nr_cuda_backend *be, nr_cuda_op *a, nr_cuda_op *b) {
     if (a->kind != NR_CUDA_KV_STORE || b->kind != NR_CUDA_ATTENTION) return false;
     nr_cuda_kv_store_args *s = &a->u.kv_store;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * kv_store.cu - rows of keys and values into the caches of their sequences: a warp a head of a row,
- * keys and values one after the other. Keys may be rotated on the way, and queries in place; heads of
- * queries then have a warp as well.
+ * keys and values one after the other. Keys may be rotated on the way, and queries in place; heads
+ * of queries then have a warp as well.
  */
 #include "cuda_launch.cuh"
 
@@ -11,7 +11,9 @@
 #define WARPS 4
 
 template <typename T> static __device__ T stored(float x);
-template <> __device__ float stored<float>(float x) { return x; }
+template <> __device__ float stored<float>(float x) {
+    return x;
+}
 template <> __device__ __half stored<__half>(float x) {
     return __float2half_rn(v_min(v_max(x, -65504.0f), 65504.0f));
 }
@@ -29,7 +31,8 @@ template <typename T>
 static __device__ void put_row(void *cache, int64_t at, const float *x, const float *cos_sin,
                                int32_t dim) {
     T *dst = (T *)cache + at * dim;
-    for (int32_t i = threadIdx.x; i < dim; i += 32) dst[i] = stored<T>(turned(x, cos_sin, i, dim / 2));
+    for (int32_t i = threadIdx.x; i < dim; i += 32)
+        dst[i] = stored<T>(turned(x, cos_sin, i, dim / 2));
 }
 
 static __device__ void put_codes(void *cache, float *scales, int64_t at, const float *x,

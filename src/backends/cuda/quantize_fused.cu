@@ -41,7 +41,7 @@ static __device__ __forceinline__ uint32_t magnitude_of(order_key k) {
     return (uint32_t)(k >> 32);
 }
 static __device__ __forceinline__ int32_t column_of(order_key k) {
-    return (int32_t)~(uint32_t)k;
+    return (int32_t) ~(uint32_t)k;
 }
 
 /* Shared by a block, in front of the row. */
@@ -139,8 +139,9 @@ template <int THREADS, int GROUPS, row_source SOURCE>
 static __device__ __forceinline__ void load_row(row_part<THREADS, GROUPS> *p, const fused_args &a,
                                                 int64_t at) {
     const int32_t n = a.q.n_in;
-    const int64_t width = SOURCE == SOURCE_GATED ? 2 * (int64_t)n
-                          : SOURCE == SOURCE_PLAIN ? a.q.ldx : n;
+    const int64_t width = SOURCE == SOURCE_GATED   ? 2 * (int64_t)n
+                          : SOURCE == SOURCE_PLAIN ? a.q.ldx
+                                                   : n;
     const float *in = a.in + at * width;
     float up[4 * GROUPS];
 #pragma unroll
@@ -158,9 +159,7 @@ static __device__ __forceinline__ void load_row(row_part<THREADS, GROUPS> *p, co
 }
 
 /* Gamma and beta of this thread's values; of no meaning past the end. */
-template <int GROUPS> struct norm_weights {
-    float gamma[4 * GROUPS], beta[4 * GROUPS];
-};
+template <int GROUPS> struct norm_weights { float gamma[4 * GROUPS], beta[4 * GROUPS]; };
 template <int THREADS, int GROUPS, row_source SOURCE>
 static __device__ __forceinline__ void load_weights(norm_weights<GROUPS> *w, const fused_args &a,
                                                     const row_part<THREADS, GROUPS> *p) {
@@ -176,8 +175,7 @@ static __device__ __forceinline__ void load_weights(norm_weights<GROUPS> *w, con
  * rows of the multiprocessor need. */
 template <int THREADS, int GROUPS, row_source SOURCE>
 static __device__ __forceinline__ void norm_row(row_part<THREADS, GROUPS> *p, const fused_args &a,
-                                                norm_weights<GROUPS> *w, float *row,
-                                                float *total) {
+                                                norm_weights<GROUPS> *w, float *row, float *total) {
     const bool layer = SOURCE == SOURCE_LAYER;
     const int32_t n = a.q.n_in;
     float mean = 0.0f;
@@ -208,8 +206,7 @@ static __device__ __forceinline__ uint32_t threshold(uint32_t own, uint32_t larg
         own = __reduce_max_sync(ALL, own);
     } else {
 #pragma unroll
-        for (int step = 1; step < EACH; step *= 2)
-            own = max(own, __shfl_xor_sync(ALL, own, step));
+        for (int step = 1; step < EACH; step *= 2) own = max(own, __shfl_xor_sync(ALL, own, step));
     }
     if (lane % EACH == 0) largest[threadIdx.x / EACH] = own;
     __syncthreads();
@@ -306,8 +303,8 @@ template <int CLUSTER> static __device__ __forceinline__ void join_cluster(fused
         const uint32_t *own = (const uint32_t *)&s->top[t % TOP];
         const uint32_t low = cluster_word(own, t / TOP), high = cluster_word(own + 1, t / TOP);
         s->keys[t] = (order_key)high << 32 | low;
-        s->values[t] = __uint_as_float(
-            cluster_word((const uint32_t *)&s->top_values[t % TOP], t / TOP));
+        s->values[t] =
+            __uint_as_float(cluster_word((const uint32_t *)&s->top_values[t % TOP], t / TOP));
     }
     cluster_sync(); /* all have read what is written now */
     if (t < TOP) s->top[t] = 0;
@@ -359,7 +356,9 @@ static __device__ __forceinline__ void put_spikes(const fused_args &a, int64_t a
 }
 
 template <int THREADS, int GROUPS, row_source SOURCE, int CLUSTER>
-static __global__ void __launch_bounds__(THREADS, THREADS == 512 ? 2 : THREADS == 256 ? 3 : 1)
+static __global__ void __launch_bounds__(THREADS, THREADS == 512   ? 2
+                                                  : THREADS == 256 ? 3
+                                                                   : 1)
     k_quantize_fused(fused_args a) {
     extern __shared__ __align__(16) uint8_t shared[];
     fused_shared *s = (fused_shared *)shared;
@@ -377,8 +376,7 @@ static __global__ void __launch_bounds__(THREADS, THREADS == 512 ? 2 : THREADS =
     wait_for_launch_before();
     let_next_launch_begin();
     load_row<THREADS, GROUPS, SOURCE>(&p, a, at);
-    if (norm)
-        norm_row<THREADS, GROUPS, SOURCE>(&p, a, &weights, row, &s->total);
+    if (norm) norm_row<THREADS, GROUPS, SOURCE>(&p, a, &weights, row, &s->total);
     find_top(&p, s);
     if (CLUSTER > 1) join_cluster<CLUSTER>(s);
     const uint32_t rest = magnitude_of(s->top[NR_CUDA_SPIKES]);
@@ -437,8 +435,7 @@ static bool has_clusters(void) {
 /* Way 1 .. WAYS: threads, groups of four values of each, blocks of a row; largest row of each. */
 template <row_source SOURCE>
 static cudaError_t launch_way(const fused_args *a, int way, bool overlap, cudaStream_t stream) {
-    static const int32_t n_max[WAYS] = {1024,    4096,    4096,   4096,
-                                         ROW_MAX, ROW_MAX, ROW_MAX};
+    static const int32_t n_max[WAYS] = {1024, 4096, 4096, 4096, ROW_MAX, ROW_MAX, ROW_MAX};
     if (way < 1 || way > WAYS || a->q.n_in > n_max[way - 1]) return cudaErrorInvalidValue;
     switch (way) {
     case 1: return launch<256, 1, SOURCE, 1>(a, overlap, stream);
@@ -471,8 +468,9 @@ cudaError_t nr_cuda_norm_quantize(const nr_cuda_norm_args *norm, const nr_cuda_q
     a.q = *q;
     a.in = norm->x;
     a.gamma = norm->gamma, a.beta = norm->beta, a.eps = norm->eps;
-    if (fits(&a)) return norm->layer ? choose<SOURCE_LAYER>(&a, overlap, stream)
-                                     : choose<SOURCE_RMS>(&a, overlap, stream);
+    if (fits(&a))
+        return norm->layer ? choose<SOURCE_LAYER>(&a, overlap, stream)
+                           : choose<SOURCE_RMS>(&a, overlap, stream);
     cudaError_t e = nr_cuda_norm(norm, stream);
     return e == cudaSuccess ? nr_cuda_quantize(q, stream) : e;
 }
