@@ -2,8 +2,8 @@
  *
  * attention_split.cu - attention of few rows of an i8 cache (decode), as attention_fixed.cuh says,
  * with the bits of attention_tile.cu. A row alone is too little for a card, so a block has one
- * chunk of keys of one head of one row, and leaves the chunk's m, l and o in the workspace; a second
- * launch adds the chunks of a row up in their order. All of a chunk's keys and values are under way
+ * chunk of keys of one head of one row, and leaves the chunk's m, l and o in the workspace; a
+ * second launch adds the chunks of a row up in their order. All of a chunk's keys and values are under way
  * at once, and a block is small, so that many of them keep the memory busy.
  *
  * The three digits of q, then of the weights, are three rows of a product whose other rows are
@@ -190,8 +190,8 @@ template <int DIM>
 static __global__ void __launch_bounds__(THREADS)
     k_attention_split(nr_cuda_attention_args a, partial_sums p) {
     __shared__ split_shared<DIM> shared;
-    wait_for_launch_before();
-    let_next_launch_begin();
+    /* Where this launch stores, all cached rows are those of earlier steps: they need not wait. */
+    if (!a.k) wait_for_launch_before();
     const int32_t head = blockIdx.y, z = p.z0 + (int32_t)blockIdx.z, row = z % a.m,
                   dim = a.head_dim;
     const nr_cuda_span s = a.spans[z / a.m];
@@ -209,6 +209,8 @@ static __global__ void __launch_bounds__(THREADS)
     const bool own = a.k && visible <= CHUNK; /* the chunk's last key is the row's own */
     begin_chunk<DIM, 1, THREADS>(&shared.tile, rows, first, first + visible - own);
     copy_commit();
+    wait_for_launch_before();
+    let_next_launch_begin();
     const float *cos_sin = turn_of(a, s.row0 + row);
     float own_row[4] = {};
     if (own && threadIdx.x < 64) {

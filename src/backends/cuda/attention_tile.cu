@@ -2,8 +2,8 @@
  *
  * attention_tile.cu - attention of many rows on tensor cores, as attention_fixed.cuh says: a block
  * has 64 rows of a head, a warp 16 of them, chunk after chunk; the next chunk is copied while one
- * is used. An i8 cache is copied as it lies. An f32 one (not causal: the vision tower, whose rows all
- * need all of it) is first taken apart into digits, in the workspace, by a launch of its own; as
+ * is used. An i8 cache is copied as it lies. An f32 one (not causal: the vision tower, whose rows
+ * all need all of it) is first taken apart into digits, in the workspace, by a launch of its own; as
  * many heads at a time as the workspace has room for.
  */
 #include "attention_fixed.cuh"

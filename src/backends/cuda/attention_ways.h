@@ -17,8 +17,8 @@ cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t 
 
 /* On tensor cores, near the reference (attention_fixed.cuh); the two give the same bits for a row,
  * whatever m. i8 caches with heads of up to 128 values, a multiple of 16; `tile` also one span of
- * an f32 cache, not causal, heads of up to 96 values, a multiple of 4. cudaErrorInvalidValue else, and
- * where the workspace has no room for a head (tile) or a row (split). split: for few rows. */
+ * an f32 cache, not causal, heads of up to 96 values, a multiple of 4. cudaErrorInvalidValue else,
+ * and where the workspace has no room for a head (tile) or a row (split). split: for few rows. */
 bool nr_cuda_attention_tile_fits(const nr_cuda_attention_args *a);
 cudaError_t nr_cuda_attention_tile(const nr_cuda_attention_args *a, cudaStream_t stream);
 cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_t stream);
