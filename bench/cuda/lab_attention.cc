@@ -152,6 +152,29 @@ static void check_stored(const lab_card *card, const attention_case *c) {
     }
 }
 
+/* Rows of keys and values in the place of the cache that holds them. */
+static void check_skipped(const lab_card *card, const attention_case *c) {
+    nr_cuda_attention_args a = make_case(card, c);
+    if (!nr_cuda_attention_skips_cache(&a)) return;
+    const int32_t half = c->n_heads * c->head_dim, n_keys = c->pos0;
+    float *kv = (float *)lab_device(sizeof(float) * n_keys * 2 * half);
+    lab_fill_floats(kv, (size_t)n_keys * 2 * half, -1.5f, 1.5f, lab_seed + 41);
+    nr_cuda_span span;
+    lab_download(&span, a.spans, sizeof span);
+    span.row0 = span.pos0 = 0, span.m = n_keys;
+    nr_cuda_kv_store_args k = {};
+    k.k = kv, k.v = kv + half, k.ldk = k.ldv = 2 * half;
+    k.spans = lab_upload_of(&span, 1), k.n_spans = 1, k.m = n_keys;
+    k.n_kv_heads = c->n_kv_heads, k.head_dim = c->head_dim, k.cap = c->cap, k.dtype = c->dtype;
+    LAB_CHECK(nr_cuda_kv_store(&k, 0));
+    std::vector<float> expected = run(&a, nr_cuda_attention);
+    const size_t bytes = sizeof(float) * c->n_kv_heads * c->cap * c->head_dim;
+    lab_poison(span.k, bytes), lab_poison(span.v, bytes);
+    a.k = k.k, a.v = k.v, a.ldk = k.ldk;
+    lab_compare((std::string("rows for the cache, ") + c->name).c_str(), expected.data(),
+                run(&a, nr_cuda_attention).data(), (size_t)c->m, (size_t)a.ldy, (size_t)a.ldy);
+}
+
 /* What is not a number does not become one: the first head of the first row, all of it. */
 static void check_nan(const std::string &name, const nr_cuda_attention_args *a, attention_way way) {
     float q, nan = NAN;
@@ -216,6 +239,7 @@ void lab_check_attention(const lab_card *card) {
                     columns, columns);
         if (nr_cuda_attention_tile_fits(&a)) check_near(name, &a, expected);
         check_stored(card, &c);
+        check_skipped(card, &c);
     }
 }
 

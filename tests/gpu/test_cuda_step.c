@@ -223,6 +223,64 @@ static void test_prompt(void **state) {
     check_rotation(r);
 }
 
+/* A tower's layer: keys and values stored, all of them attended over. */
+static void look(recorder *r, int32_t n, int sequence) {
+    float *rows = r->memory + (1 << 17), *attn = rows + 16 * LD;
+    nr_kv kv = kv_of(r, sequence);
+    kv.dtype = NR_DTYPE_F32;
+    kv.n_kv_heads = HEADS;
+    r->be->ops->kv_store(r->be, &kv, 0, rows + D, LD, rows + 2 * D, LD, n);
+    r->be->ops->attention(r->be, &(nr_attention_args){.y = attn,
+                                                      .q = rows,
+                                                      .ldy = D,
+                                                      .ldq = LD,
+                                                      .m = n,
+                                                      .n_heads = HEADS,
+                                                      .kv = &kv,
+                                                      .n_keys = n,
+                                                      .scale = 0.25f});
+}
+
+/* The cache is left out where the next layer stores over all of it, and kept where something else
+ * comes or nothing does. */
+static void test_rows_for_cache(void **state) {
+    static const struct {
+        int32_t n;
+        int sequence;
+        int n_ops; /* of the first layer */
+    } next[] = {{7, 0, 1}, {6, 0, 2}, {7, 1, 2}};
+    for (size_t i = 0; i < NR_COUNT(next); i++) {
+        recorder *r = need(state);
+        look(r, 7, 0);
+        look(r, next[i].n, next[i].sequence);
+        nr_cuda_fuse(r->cuda);
+        assert_int_equal(r->cuda->n_ops, next[i].n_ops + 2);
+        const nr_cuda_op *attention = &r->cuda->ops[next[i].n_ops - 1];
+        assert_int_equal(attention->kind, NR_CUDA_ATTENTION);
+        assert_ptr_equal(attention->u.attention.k, attention->u.attention.q + D);
+        assert_int_equal(r->cuda->ops[next[i].n_ops].kind, NR_CUDA_KV_STORE);
+    }
+    recorder *r = need(state);
+    look(r, 7, 0);
+    nr_kv kv = kv_of(r, 0);
+    kv.dtype = NR_DTYPE_F32;
+    kv.n_kv_heads = HEADS;
+    nr_attention_args again = {.y = r->memory + (1 << 17),
+                               .q = r->memory + (1 << 16),
+                               .ldy = D,
+                               .ldq = D,
+                               .m = 2,
+                               .n_heads = HEADS,
+                               .kv = &kv,
+                               .n_keys = 7,
+                               .scale = 0.25f};
+    r->be->ops->attention(r->be, &again); /* reads the cache before it is stored over */
+    look(r, 7, 0);
+    nr_cuda_fuse(r->cuda);
+    assert_int_equal(r->cuda->ops[0].kind, NR_CUDA_KV_STORE);
+    assert_null(r->cuda->ops[2].u.attention.k);
+}
+
 /* Other tokens, positions and sequences: the same graph. Another number of rows: another. */
 static void test_key(void **state) {
     recorder *r = need(state);
@@ -259,6 +317,7 @@ int main(void) {
                                        cmocka_unit_test(test_fused),
                                        cmocka_unit_test(test_not_fused),
                                        cmocka_unit_test(test_prompt),
+                                       cmocka_unit_test(test_rows_for_cache),
                                        cmocka_unit_test(test_key)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

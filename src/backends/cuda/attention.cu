@@ -221,7 +221,8 @@ cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t 
 /* By what stays the same for a row however many are computed with it: the cache and the mask; and
  * by m only between kernels of the same bits. */
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stream) {
-    if (a->k && !nr_cuda_attention_stores(a)) return cudaErrorInvalidValue;
+    if (a->k && !nr_cuda_attention_stores(a) && !nr_cuda_attention_skips_cache(a))
+        return cudaErrorInvalidValue;
     if (a->cos_sin && !nr_cuda_attention_rotates(a)) return cudaErrorInvalidValue;
     if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
     if (a->m <= SPLIT_ROWS_MAX && a->dtype == NR_DTYPE_I8)
@@ -235,6 +236,10 @@ bool nr_cuda_attention_rotates(const nr_cuda_attention_args *a) {
 
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *a) {
     return a->m == 1 && a->causal && nr_cuda_attention_rotates(a);
+}
+
+bool nr_cuda_attention_skips_cache(const nr_cuda_attention_args *a) {
+    return a->dtype == NR_DTYPE_F32 && nr_cuda_attention_tile_fits(a);
 }
 
 size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_multiprocessors) {

@@ -53,15 +53,16 @@ static __global__ void __launch_bounds__(THREADS)
     const int64_t row = item % (n_items / 2);
     const int32_t head = (int32_t)(row / d.n_keys), key = (int32_t)(row % d.n_keys);
     const float *x =
-        (const float *)(is_v ? s.v : s.k) + ((int64_t)(d.head0 + head) * a.cap + key) * dim;
-    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (key < s.n_keys && 4 * lane < dim) v = *(const float4 *)(x + 4 * lane);
-    uint32_t largest =
-        max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
-    uint32_t word[DIGITS];
+        a.k ? (is_v ? a.v : a.k) + key * a.ldk + (int64_t)(d.head0 + head) * dim
+            : (const float *)(is_v ? s.v : s.k) + ((int64_t)(d.head0 + head) * a.cap + key) * dim;
+    float v[4];
+    uint32_t largest = 0, word[DIGITS];
+    load_four(v, x, 4 * lane, key < s.n_keys ? dim : 0, NULL);
+#pragma unroll
+    for (int e = 0; e < 4; e++) largest = max(largest, magnitude(v[e]));
     const fixed_point f = fixed_point_of(__reduce_max_sync(ALL, largest));
-    gather_digits(word, digits_of(v.x, f.up), digits_of(v.y, f.up), digits_of(v.z, f.up),
-                  digits_of(v.w, f.up));
+    gather_digits(word, digits_of(v[0], f.up), digits_of(v[1], f.up), digits_of(v[2], f.up),
+                  digits_of(v[3], f.up));
     const int64_t plane = (int64_t)d.n_heads * d.n_keys * d.pitch;
     int8_t *to = d.planes + is_v * DIGITS * plane + row * d.pitch + 4 * lane;
 #pragma unroll

@@ -122,7 +122,7 @@ typedef struct nr_cuda_attention_args {
     /* Where cos_sin is given q is as if it had been rotated; it is not written. For what
      * nr_cuda_attention_rotates says. Where k is given, keys and values [rows, n_kv_heads *
      * head_dim] are stored first, as nr_cuda_kv_store does it; for what nr_cuda_attention_stores
-     * says. */
+     * says. Or, for what nr_cuda_attention_skips_cache says, they are used and the cache is not. */
     const float *k, *v;
     int64_t ldk;
     const int32_t *positions; /* device [rows] */
@@ -131,6 +131,8 @@ typedef struct nr_cuda_attention_args {
 /* An i8 cache that a fast kernel is for; of those, one row a span, causal. */
 bool nr_cuda_attention_rotates(const nr_cuda_attention_args *args);
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *args);
+/* One span, not causal, over an f32 cache that a fast kernel is for; k and v have all its keys. */
+bool nr_cuda_attention_skips_cache(const nr_cuda_attention_args *args);
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);
 /* Enough for any n_heads * head_dim up to values_max and n_keys_max up to keys_max; with more, one
  * launch does more rows or heads. */
