@@ -107,13 +107,13 @@ template <typename T> static inline T __shfl_sync(unsigned, T x, int lane) {
 template <typename T> static inline T __shfl_xor_sync(unsigned, T x, int mask) {
     return emulate_lane(x, (emulate_thread() & 31) ^ mask);
 }
-template <typename T> static inline T __shfl_up_sync(unsigned, T x, int d) {
-    int lane = emulate_thread() & 31;
-    return emulate_lane(x, lane >= d ? lane - d : lane);
-}
 template <typename T> static inline T __shfl_down_sync(unsigned, T x, int d) {
     int lane = emulate_thread() & 31;
     return emulate_lane(x, lane + d < 32 ? lane + d : lane);
+}
+template <typename T> static inline T __shfl_up_sync(unsigned, T x, int d) {
+    int lane = emulate_thread() & 31;
+    return emulate_lane(x, lane >= d ? lane - d : lane);
 }
 template <typename T, typename F> static inline T emulate_reduce(T x, F f) {
     uint8_t all[32][64];
