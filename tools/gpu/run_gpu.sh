@@ -106,7 +106,7 @@ if [ "${SKIP:-}" != bench ]; then
     bench full --model "$work/int8" --device cuda:0 --context 1024 --runs 5
     bench full-32 --model "$work/int8" --device cuda:0 --context 1024 --slots 32 --tokens 256
     bench full-8 --model "$work/int8" --device cuda:0 --context 1024 --slots 8 --tokens 160
-    NR_CUDA_OVERLAP=1 bench full-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
+    NR_CUDA_OVERLAP=7 bench full-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     NR_CUDA_GRAPHS=0 bench full-no-graphs --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     [ -n "${PLAIN:-}" ] && NR_CUDA_KERNELS=plain \
         bench full-plain --model "$work/int8" --device cuda:0 --context 1024 --runs 1
