@@ -111,6 +111,10 @@ template <typename T> static inline T __shfl_down_sync(unsigned, T x, int d) {
     int lane = emulate_thread() & 31;
     return emulate_lane(x, lane + d < 32 ? lane + d : lane);
 }
+template <typename T> static inline T __shfl_up_sync(unsigned, T x, int d) {
+    int lane = emulate_thread() & 31;
+    return emulate_lane(x, lane >= d ? lane - d : lane);
+}
 template <typename T, typename F> static inline T emulate_reduce(T x, F f) {
     uint8_t all[32][64];
     emulate_exchange(&x, sizeof x, all);
@@ -140,6 +144,7 @@ static inline unsigned __ballot_sync(unsigned, bool p) {
 
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
+static inline uint32_t max(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
@@ -155,6 +160,9 @@ static inline float __uint_as_float(uint32_t a) {
     float r;
     memcpy(&r, &a, 4);
     return r;
+}
+static inline int __float2int_rn(float a) {
+    return a >= -2147483648.0f && a < 2147483648.0f ? (int)nearbyintf(a) : 0;
 }
 static inline int __float_as_int(float a) { return (int)__float_as_uint(a); }
 static inline float __int_as_float(int a) { return __uint_as_float((uint32_t)a); }
@@ -175,6 +183,11 @@ static inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t s) {
 static inline int atomicAdd(int *p, int x) {
     int old = *p;
     *p += x;
+    return old;
+}
+static inline uint32_t atomicMax(uint32_t *p, uint32_t x) {
+    uint32_t old = *p;
+    if (x > old) *p = x;
     return old;
 }
 static inline uint32_t atomicOr(uint32_t *p, uint32_t x) {

@@ -19,30 +19,7 @@ static inline void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2]
     }
 }
 
-static inline float emulate_bf16(uint32_t pair, int high) {
-    return __uint_as_float(high ? pair & 0xffff0000u : pair << 16);
-}
-static inline void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
-    uint8_t all[32][64];
-    uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]}, x, y;
-    emulate_exchange(mine, sizeof mine, all);
-    int lane = emulate_thread() & 31, g = lane / 4, t = lane % 4;
-    for (int i = 0; i < 4; i++) {
-        int row = g + (i >= 2 ? 8 : 0), col = 2 * t + (i & 1);
-        for (int k = 0; k < 16; k++) {
-            memcpy(&x, all[(row & 7) * 4 + k % 8 / 2] + 4 * ((row >= 8) + (k >= 8 ? 2 : 0)), 4);
-            memcpy(&y, all[col * 4 + k % 8 / 2] + 4 * (4 + (k >= 8)), 4);
-            c[i] = fmaf(emulate_bf16(x, k & 1), emulate_bf16(y, k & 1), c[i]);
-        }
-    }
-}
-static inline uint32_t emulate_to_bf16(float x) {
-    uint32_t u = __float_as_uint(x);
-    return (u + 0x7fffu + (u >> 16 & 1)) >> 16;
-}
-static inline uint32_t bf16_pair(float low, float high) {
-    return emulate_to_bf16(low) | emulate_to_bf16(high) << 16;
-}
+static inline float exp2_fast(float x) { return exp2f(x); }
 static inline void load_matrices_transposed(uint32_t r[4], const void *row) {
     uint8_t all[32][64];
     if ((uintptr_t)row % 16) abort();

@@ -24,7 +24,6 @@ static const char *const dtypes[] = {"f32", "f16", "bf16", "i8"};
 static nr_cuda_attention_args make_case(const lab_card *card, const attention_case *c) {
     size_t element = c->dtype == NR_DTYPE_I8 ? 1 : c->dtype == NR_DTYPE_F16 ? 2 : 4;
     size_t values = (size_t)c->n_kv_heads * c->cap * c->head_dim;
-    int32_t n_keys = c->causal ? c->pos0 + c->m : c->pos0;
     std::vector<nr_cuda_span> spans(c->n_spans);
     size_t row = (size_t)c->n_kv_heads * c->head_dim;
     float *kv_rows = (float *)lab_device(sizeof(float) * row * c->cap * 2);
@@ -35,6 +34,8 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
         s->v_scale = (float *)lab_device(sizeof(float) * c->n_kv_heads * c->cap);
         lab_fill_floats(kv_rows, row * c->cap * 2, -1.5f, 1.5f, lab_seed + 7 + i);
         nr_cuda_span store = *s;
+        int32_t pos0 = NR_MAX(c->pos0 - 37 * i, 0); /* sequences of a batch differ in length */
+        int32_t n_keys = c->causal ? pos0 + c->m : pos0;
         store.row0 = 0, store.m = n_keys, store.pos0 = 0, store.n_keys = n_keys;
         nr_cuda_kv_store_args k = {};
         k.k = kv_rows, k.v = kv_rows + row * c->cap;
@@ -44,7 +45,7 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
         k.dtype = c->dtype;
         LAB_CHECK(nr_cuda_kv_store(&k, 0));
         LAB_CHECK(cudaDeviceSynchronize());
-        s->row0 = i * c->m, s->m = c->m, s->pos0 = c->pos0, s->n_keys = n_keys;
+        s->row0 = i * c->m, s->m = c->m, s->pos0 = pos0, s->n_keys = n_keys;
     }
     nr_cuda_attention_args a = {};
     a.ldq = a.ldy = c->n_heads * c->head_dim;
@@ -56,12 +57,12 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
     a.spans = lab_upload_of(spans.data(), spans.size());
     a.n_spans = c->n_spans, a.m = c->m;
     a.n_heads = c->n_heads, a.n_kv_heads = c->n_kv_heads, a.head_dim = c->head_dim, a.cap = c->cap;
-    a.n_keys_max = c->causal ? c->cap : n_keys;
+    a.n_keys_max = c->causal ? c->cap : c->pos0;
     a.dtype = c->dtype, a.causal = c->causal;
     a.scale = 1.0f / sqrtf((float)c->head_dim);
-    size_t fast = nr_cuda_attention_workspace(c->m, c->cap, card->n_multiprocessors);
-    size_t plain = nr_cuda_attention_plain_workspace(c->cap, card->n_multiprocessors);
-    a.workspace_bytes = NR_MAX(fast, plain);
+    /* On a card as much as the engine has; else the least, for as many launches as that takes. */
+    a.workspace_bytes = nr_cuda_attention_workspace(a.ldq, c->cap, card->n_multiprocessors);
+    if (!card->emulated) a.workspace_bytes = NR_MAX(a.workspace_bytes, (size_t)16 << 20);
     a.workspace = lab_device(a.workspace_bytes);
     a.sm = card->sm, a.n_multiprocessors = card->n_multiprocessors;
     return a;
@@ -78,25 +79,137 @@ static std::vector<float> run(const nr_cuda_attention_args *a, attention_way way
     return y;
 }
 
+/* A row's bits are the same whatever it is computed with: one span after the other. */
+static void check_alone(const std::string &name, const nr_cuda_attention_args *a,
+                        const std::vector<float> &expected) {
+    std::vector<float> y((size_t)a->n_spans * a->m * a->ldy);
+    lab_poison(a->y, sizeof(float) * y.size());
+    for (int32_t i = 0; i < a->n_spans; i++) {
+        nr_cuda_attention_args one = *a;
+        one.spans = a->spans + i, one.n_spans = 1;
+        LAB_CHECK(nr_cuda_attention_split(&one, 0));
+    }
+    LAB_CHECK(cudaDeviceSynchronize());
+    lab_download(y.data(), a->y, sizeof(float) * y.size());
+    size_t rows = (size_t)a->n_spans * a->m, columns = (size_t)a->ldy;
+    lab_compare(("alone, " + name).c_str(), expected.data(), y.data(), rows, columns, columns);
+}
+
+/* The caches of all spans, one behind the other. */
+static std::vector<uint8_t> take_caches(const nr_cuda_attention_args *a) {
+    std::vector<nr_cuda_span> spans(a->n_spans);
+    std::vector<uint8_t> all;
+    size_t scales = (size_t)a->n_kv_heads * a->cap * sizeof(float);
+    lab_download(spans.data(), a->spans, spans.size() * sizeof spans[0]);
+    for (const nr_cuda_span &s : spans) {
+        const void *parts[] = {s.k, s.v, s.k_scale, s.v_scale};
+        for (int i = 0; i < 4; i++) {
+            size_t bytes = i < 2 ? scales / sizeof(float) * a->head_dim : scales, at = all.size();
+            all.resize(at + bytes);
+            lab_download(&all[at], parts[i], bytes);
+        }
+    }
+    return all;
+}
+
+/* Attention that rotates its queries, and stores keys and values where it can, gives what launches
+ * of their own give: rows and caches. */
+static void check_stored(const lab_card *card, const attention_case *c) {
+    nr_cuda_attention_args a = make_case(card, c);
+    if (!c->causal || !nr_cuda_attention_rotates(&a)) return;
+    const int32_t width = (c->n_heads + 2 * c->n_kv_heads) * c->head_dim, rows = c->n_spans * c->m;
+    float *qkv = (float *)lab_device(sizeof(float) * rows * width);
+    float *cos_sin = (float *)lab_device(sizeof(float) * c->cap * c->head_dim);
+    std::vector<int32_t> positions;
+    for (int i = 0; i < rows; i++)
+        positions.push_back(NR_MAX(c->pos0 - 37 * (i / c->m), 0) + i % c->m);
+    lab_fill_floats(cos_sin, (size_t)c->cap * c->head_dim, -1.0f, 1.0f, lab_seed + 31);
+    a.q = qkv, a.ldq = a.ldk = width;
+    nr_cuda_kv_store_args k = {};
+    k.k = qkv + c->n_heads * c->head_dim, k.v = k.k + c->n_kv_heads * c->head_dim;
+    k.ldk = k.ldv = width, k.spans = a.spans, k.n_spans = c->n_spans, k.m = c->m;
+    k.n_kv_heads = c->n_kv_heads, k.head_dim = c->head_dim, k.cap = c->cap, k.dtype = c->dtype;
+    k.positions = lab_upload_of(positions.data(), positions.size());
+    for (int rotated = 0; rotated < 2; rotated++) {
+        lab_fill_floats(qkv, (size_t)rows * width, -2.0f, 2.0f, lab_seed + 32 + rotated);
+        k.cos_sin = rotated ? cos_sin : NULL, k.q = NULL, k.n_heads = 0;
+        nr_cuda_attention_args one = a;
+        one.positions = k.positions, one.cos_sin = k.cos_sin;
+        if (nr_cuda_attention_stores(&a)) one.k = k.k, one.v = k.v;
+        else LAB_CHECK(nr_cuda_kv_store(&k, 0));
+        std::vector<float> found = run(&one, nr_cuda_attention); /* first: it finds no codes */
+        std::vector<uint8_t> stored = take_caches(&a);
+        k.q = qkv, k.n_heads = c->n_heads;
+        LAB_CHECK(nr_cuda_kv_store(&k, 0));
+        std::vector<float> expected = run(&a, nr_cuda_attention);
+        std::string name = std::string(rotated ? "rotated, " : "") + "stored and attended, " +
+                           c->name;
+        lab_compare(name.c_str(), expected.data(), found.data(), (size_t)rows, (size_t)a.ldy,
+                    (size_t)a.ldy);
+        bool same = stored == take_caches(&a);
+        lab_failures += !same;
+        printf("  %s  caches, %s\n", same ? "equal" : "WRONG", name.c_str());
+    }
+}
+
+/* Rows of keys and values in the place of the cache that holds them. */
+static void check_skipped(const lab_card *card, const attention_case *c) {
+    nr_cuda_attention_args a = make_case(card, c);
+    if (!nr_cuda_attention_skips_cache(&a)) return;
+    const int32_t half = c->n_heads * c->head_dim, n_keys = c->pos0;
+    float *kv = (float *)lab_device(sizeof(float) * n_keys * 2 * half);
+    lab_fill_floats(kv, (size_t)n_keys * 2 * half, -1.5f, 1.5f, lab_seed + 41);
+    nr_cuda_span span;
+    lab_download(&span, a.spans, sizeof span);
+    span.row0 = span.pos0 = 0, span.m = n_keys;
+    nr_cuda_kv_store_args k = {};
+    k.k = kv, k.v = kv + half, k.ldk = k.ldv = 2 * half;
+    k.spans = lab_upload_of(&span, 1), k.n_spans = 1, k.m = n_keys;
+    k.n_kv_heads = c->n_kv_heads, k.head_dim = c->head_dim, k.cap = c->cap, k.dtype = c->dtype;
+    LAB_CHECK(nr_cuda_kv_store(&k, 0));
+    std::vector<float> expected = run(&a, nr_cuda_attention);
+    const size_t bytes = sizeof(float) * c->n_kv_heads * c->cap * c->head_dim;
+    lab_poison(span.k, bytes), lab_poison(span.v, bytes);
+    a.k = k.k, a.v = k.v, a.ldk = k.ldk;
+    lab_compare((std::string("rows for the cache, ") + c->name).c_str(), expected.data(),
+                run(&a, nr_cuda_attention).data(), (size_t)c->m, (size_t)a.ldy, (size_t)a.ldy);
+}
+
+/* What is not a number does not become one: the first head of the first row, all of it. */
+static void check_nan(const std::string &name, const nr_cuda_attention_args *a, attention_way way) {
+    float q, nan = NAN;
+    lab_download(&q, a->q, sizeof q);
+    LAB_CHECK(cudaMemcpy((float *)a->q, &nan, sizeof nan, cudaMemcpyHostToDevice));
+    std::vector<float> y = run(a, way);
+    LAB_CHECK(cudaMemcpy((float *)a->q, &q, sizeof q, cudaMemcpyHostToDevice));
+    bool all = true;
+    for (int32_t i = 0; i < a->head_dim; i++) all &= y[i] != y[i];
+    lab_failures += !all;
+    printf("  %s  not a number, %s\n", all ? "equal" : "WRONG", name.c_str());
+}
+
 /* Tensor cores: near the plain kernel, and the same bits for one row as for many. */
-static void check_near(const char *name, const nr_cuda_attention_args *a,
+static void check_near(const std::string &name, const nr_cuda_attention_args *a,
                        const std::vector<float> &expected) {
     std::vector<float> tile = run(a, nr_cuda_attention_tile);
     double worst = 0.0, largest = 0.0;
     for (size_t i = 0; i < tile.size(); i++) {
-        worst = fabs((double)tile[i] - expected[i]) > worst ? fabs((double)tile[i] - expected[i])
-                                                            : worst;
-        largest = fabs((double)expected[i]) > largest ? fabs((double)expected[i]) : largest;
+        worst = fmax(worst, fabs((double)tile[i] - expected[i]));
+        largest = fmax(largest, fabs((double)expected[i]));
         if (tile[i] != tile[i]) worst = INFINITY;
     }
     bool near = worst <= 1e-5 * largest;
     lab_failures += !near;
-    printf("  %s  tile, %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name, worst, largest);
+    printf("  %s  tile, %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name.c_str(), worst,
+           largest);
+    check_nan("tile, " + name, a, nr_cuda_attention_tile);
     if (a->dtype != NR_DTYPE_I8) return;
-    std::vector<float> one = run(a, nr_cuda_attention_one);
+    std::vector<float> split = run(a, nr_cuda_attention_split);
     size_t rows = (size_t)a->n_spans * a->m, columns = (size_t)a->ldy;
-    lab_compare((std::string("one as tile, ") + name).c_str(), tile.data(), one.data(), rows,
-                columns, columns);
+    lab_compare(("split as tile, " + name).c_str(), tile.data(), split.data(), rows, columns,
+                columns);
+    check_nan("split, " + name, a, nr_cuda_attention_split);
+    check_alone(name, a, split);
 }
 
 void lab_check_attention(const lab_card *card) {
@@ -105,6 +218,7 @@ void lab_check_attention(const lab_card *card) {
         {"one", 1, 1, 4, 2, 64, 64, 0, NR_DTYPE_I8, true},
         {"long", 1, 2, 2, 2, 128, 1024, 1000, NR_DTYPE_I8, true},
         {"grouped", 3, 1, 8, 2, 128, 640, 511, NR_DTYPE_F16, true},
+        {"batch", 3, 1, 8, 2, 128, 640, 511, NR_DTYPE_I8, true},
         {"rows", 1, 37, 4, 4, 80, 96, 40, NR_DTYPE_I8, true},
         {"rows", 2, 70, 2, 1, 128, 288, 129, NR_DTYPE_I8, true},
         {"rows", 2, 5, 3, 3, 64, 288, 257, NR_DTYPE_F32, true},
@@ -124,6 +238,8 @@ void lab_check_attention(const lab_card *card) {
         lab_compare((std::string("row, ") + name).c_str(), expected.data(), found.data(), rows,
                     columns, columns);
         if (nr_cuda_attention_tile_fits(&a)) check_near(name, &a, expected);
+        check_stored(card, &c);
+        check_skipped(card, &c);
     }
 }
 
@@ -148,7 +264,7 @@ void lab_time_attention(const lab_card *card) {
         } ways[] = {{"chosen", nr_cuda_attention, 16},
                     {"row", nr_cuda_attention_row, 16},
                     {"tile", nr_cuda_attention_tile, 8},
-                    {"one", nr_cuda_attention_one, 8},
+                    {"split", nr_cuda_attention_split, 8},
                     {"plain", nr_cuda_attention_plain, 1}};
         printf("  %-10s %-4s %4d keys:", c.name, dtypes[c.dtype],
                c.causal ? c.pos0 + c.m : c.pos0);

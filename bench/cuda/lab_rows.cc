@@ -74,6 +74,23 @@ static float *make_rows(int32_t m, int32_t width) {
     return lab_upload_of(x.data(), x.size());
 }
 
+#define WAYS 7 /* of quantize_fused.cu; 0: the one chosen */
+
+typedef std::function<cudaError_t(const nr_cuda_quantize_args *)> fused_op;
+
+/* Every way to compute what `expected` is, as far as it is for this shape and card. */
+static void check_ways(const char *name, nr_cuda_quantize_args q, const quantized &expected,
+                       const fused_op &op) {
+    bool fits = q.n_in % 4 == 0 && q.n_in <= 11264; /* else there is one way */
+    for (q.way = 0; q.way <= (fits ? WAYS : 0); q.way++) {
+        cudaError_t e = op(&q);
+        if (e == cudaErrorInvalidValue && q.way > 0) continue;
+        LAB_CHECK(e);
+        std::string title = std::string(name) + ", way " + std::to_string(q.way);
+        compare(title.c_str(), &q, expected, take_quantized(&q));
+    }
+}
+
 void lab_check_rows(const lab_card *card) {
     (void)card;
     static const int32_t shapes[][3] = {{6, 64, 3}, {7, 4096, 8}, {5, 11008, 8}, {5, 1024, 0},
@@ -82,26 +99,27 @@ void lab_check_rows(const lab_card *card) {
     for (auto &s : shapes) {
         nr_cuda_quantize_args q = make_quantize(s[0], s[1], s[2]);
         float *in = make_rows(s[0], 2 * s[1]), *gamma = make_rows(1, s[1]);
-        float *beta = make_rows(2, s[1]) + s[1];
+        float *beta = make_rows(1, s[1]);
         nr_cuda_norm_args norm = {(float *)q.x, in, gamma, beta, s[0], s[1], 1e-5f, false};
         for (int layer = 0; layer < 2; layer++) {
             norm.layer = layer;
             LAB_CHECK(nr_cuda_norm(&norm, 0));
             LAB_CHECK(nr_cuda_quantize(&q, 0));
-            quantized expected = take_quantized(&q);
-            LAB_CHECK(nr_cuda_norm_quantize(&norm, &q, false, 0));
-            compare(layer ? "layer norm" : "rms norm", &q, expected, take_quantized(&q));
+            check_ways(layer ? "layer norm" : "rms norm", q, take_quantized(&q),
+                       [&](const nr_cuda_quantize_args *w) {
+                           return nr_cuda_norm_quantize(&norm, w, false, 0);
+                       });
         }
         LAB_CHECK(nr_cuda_gated((float *)q.x, in, s[0], s[1], NR_ACTIVATION_SILU, 0));
         LAB_CHECK(nr_cuda_quantize(&q, 0));
-        quantized expected = take_quantized(&q);
-        LAB_CHECK(nr_cuda_gated_quantize(in, NR_ACTIVATION_SILU, &q, false, 0));
-        compare("gated", &q, expected, take_quantized(&q));
+        check_ways("gated", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
+            return nr_cuda_gated_quantize(in, NR_ACTIVATION_SILU, w, false, 0);
+        });
         q.x = in;
         LAB_CHECK(nr_cuda_quantize(&q, 0));
-        expected = take_quantized(&q);
-        LAB_CHECK(nr_cuda_quantize_rows(&q, false, 0));
-        compare("alone", &q, expected, take_quantized(&q));
+        check_ways("alone", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
+            return nr_cuda_quantize_rows(w, false, 0);
+        });
     }
 }
 
@@ -173,14 +191,30 @@ static token_bed make_token_bed(const lab_card *card, int32_t m, int32_t keys) {
     b.q[0] = make_quantize(m, HIDDEN, 8);
     b.q[1] = make_quantize(m, FFN, 8);
     b.spans = make_spans(m, keys);
-    b.workspace_bytes = nr_cuda_attention_workspace(m, CAP, card->n_multiprocessors);
+    b.workspace_bytes = (size_t)16 << 20;
     b.workspace = lab_device(b.workspace_bytes);
     return b;
 }
 
-static cudaError_t token_linear(token_bed *b, const nr_cuda_quantize_args *q, float *y,
-                                int32_t n_out, const float *residual, bool overlap,
-                                cudaStream_t s) {
+/* How a token is computed. overlap: as NR_CUDA_OVERLAP: 1 linears, 2 rows to codes, 4 attention. */
+typedef struct token_way {
+    const char *name;
+    bool apart, no_linears, no_rest;
+    unsigned overlap;
+    bool store_apart;
+} token_way;
+
+static const token_way token_ways[] = {
+    {"ops apart", true, false, false, 0},         {"fused", false, false, false, 0},
+    {"keys stored apart", false, false, false, 0, true},
+    {"linears alone", false, false, true, 0},     {"no linears", false, true, false, 0},
+    {"overlap linears", false, false, false, 1},  {"overlap rows", false, false, false, 2},
+    {"overlap attention", false, false, false, 4}, {"overlap 1 + 4", false, false, false, 5},
+    {"overlap 2 + 4", false, false, false, 6},    {"overlap 1 + 2 + 4", false, false, false, 7},
+};
+
+static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                         float *y, int32_t n_out, const float *residual, cudaStream_t s) {
     nr_cuda_linear_i8_args a = {};
     a.y = y, a.ldy = n_out, a.x = q->x, a.ldx = q->ldx, a.codes = q->codes, a.sx = q->sx;
     a.spike_col = q->spike_col, a.spike_val = q->spike_val;
@@ -189,71 +223,89 @@ static cudaError_t token_linear(token_bed *b, const nr_cuda_quantize_args *q, fl
     a.outlier_columns = q->outlier_columns, a.outlier_weights = b->outliers;
     a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
+    a.overlap = way->overlap & 1;
     b->pool_at += (size_t)n_out * q->n_in;
-    return nr_cuda_linear_i8_stream(&a, overlap, s);
+    if (!way->no_linears) LAB_CHECK(nr_cuda_linear_i8(&a, s));
 }
 
-enum token_way { APART, FUSED, OVERLAPPED };
-
-static void token_norm(token_bed *b, token_way way, cudaStream_t s) {
+static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
     nr_cuda_norm_args n = {(float *)b->q[0].x, b->hidden, b->gamma, NULL, b->m, HIDDEN, 1e-5f,
                            false};
-    if (way != APART) {
-        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way == OVERLAPPED, s));
+    if (way->no_rest) return;
+    if (!way->apart) {
+        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap & 2, s));
         return;
     }
     LAB_CHECK(nr_cuda_norm(&n, s));
     LAB_CHECK(nr_cuda_quantize(&b->q[0], s));
 }
 
-static void token_attend(token_bed *b, token_way way, cudaStream_t s) {
+static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
     nr_cuda_rope_args r = {b->qkv, QKV, b->positions, b->m, 2 * HEADS, HEAD_DIM, b->cos_sin};
     nr_cuda_kv_store_args k = {};
-    if (way == APART) {
+    if (way->no_rest) return;
+    if (way->apart) {
         LAB_CHECK(nr_cuda_rope(&r, s));
-    } else {
+    } else if (way->store_apart) {
         k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
-        k.overlap = way == OVERLAPPED;
+        k.overlap = way->overlap & 4;
     }
     k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
     k.spans = b->spans, k.n_spans = b->m, k.m = 1;
     k.n_kv_heads = HEADS, k.head_dim = HEAD_DIM, k.cap = CAP, k.dtype = NR_DTYPE_I8;
-    LAB_CHECK(nr_cuda_kv_store(&k, s));
+    if (way->apart || way->store_apart) LAB_CHECK(nr_cuda_kv_store(&k, s));
     nr_cuda_attention_args a = {};
+    if (!way->apart && !way->store_apart) {
+        a.k = k.k, a.v = k.v, a.ldk = QKV;
+        a.positions = b->positions, a.cos_sin = b->cos_sin;
+    }
     a.y = b->attention, a.q = b->qkv, a.ldy = HIDDEN, a.ldq = QKV;
     a.spans = b->spans, a.n_spans = b->m, a.m = 1;
     a.n_heads = a.n_kv_heads = HEADS, a.head_dim = HEAD_DIM, a.cap = a.n_keys_max = CAP;
     a.dtype = NR_DTYPE_I8, a.causal = true, a.scale = 0.0883883461f;
     a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
+    a.overlap = way->overlap & 4;
     LAB_CHECK(nr_cuda_attention(&a, s));
 }
 
-static void token_layer(token_bed *b, token_way way, cudaStream_t s) {
-    const bool overlap = way == OVERLAPPED;
-    nr_cuda_quantize_args q = b->q[0];
-    token_norm(b, way, s);
-    LAB_CHECK(token_linear(b, &b->q[0], b->qkv, QKV, NULL, overlap, s));
-    token_attend(b, way, s);
-    q.x = b->attention;
-    LAB_CHECK(way == APART ? nr_cuda_quantize(&q, s) : nr_cuda_quantize_rows(&q, overlap, s));
-    LAB_CHECK(token_linear(b, &q, b->hidden, HIDDEN, b->hidden, overlap, s));
-    token_norm(b, way, s);
-    LAB_CHECK(token_linear(b, &b->q[0], b->gate_up, 2 * FFN, NULL, overlap, s));
-    if (way == APART) {
-        LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
-        LAB_CHECK(nr_cuda_quantize(&b->q[1], s));
-    } else {
-        LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1], overlap, s));
-    }
-    LAB_CHECK(token_linear(b, &b->q[1], b->hidden, HIDDEN, b->hidden, overlap, s));
+static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                           cudaStream_t s) {
+    (void)b;
+    if (way->no_rest) return;
+    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap & 2, s));
 }
 
-static cudaError_t token(token_bed *b, token_way way, cudaStream_t s) {
+static void token_gate(token_bed *b, const token_way *way, cudaStream_t s) {
+    if (way->no_rest) return;
+    if (!way->apart) {
+        LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1],
+                                         way->overlap & 2, s));
+        return;
+    }
+    LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
+    LAB_CHECK(nr_cuda_quantize(&b->q[1], s));
+}
+
+static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
+    nr_cuda_quantize_args q = b->q[0];
+    token_norm(b, way, s);
+    token_linear(b, way, &b->q[0], b->qkv, QKV, NULL, s);
+    token_attend(b, way, s);
+    q.x = b->attention;
+    token_quantize(b, way, &q, s);
+    token_linear(b, way, &q, b->hidden, HIDDEN, b->hidden, s);
+    token_norm(b, way, s);
+    token_linear(b, way, &b->q[0], b->gate_up, 2 * FFN, NULL, s);
+    token_gate(b, way, s);
+    token_linear(b, way, &b->q[1], b->hidden, HIDDEN, b->hidden, s);
+}
+
+static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
     b->pool_at = 0;
     for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
     token_norm(b, way, s);
-    LAB_CHECK(token_linear(b, &b->q[0], b->logits, VOCABULARY, NULL, way == OVERLAPPED, s));
+    token_linear(b, way, &b->q[0], b->logits, VOCABULARY, NULL, s);
     nr_cuda_argmax_args best = {};
     best.n_rows = b->m, best.n = VOCABULARY, best.index = b->best;
     for (int32_t i = 0; i < b->m; i++) best.rows[i] = b->logits + (size_t)i * VOCABULARY;
@@ -261,31 +313,53 @@ static cudaError_t token(token_bed *b, token_way way, cudaStream_t s) {
 }
 
 void lab_time_token(const lab_card *card) {
-    static const char *const ways[] = {"ops apart", "fused", "fused, overlapped"};
     cudaStream_t s;
     LAB_CHECK(cudaStreamCreate(&s));
     for (int32_t m : {1, 4, 32}) {
         token_bed b = make_token_bed(card, m, 680);
-        std::vector<float> first((size_t)m * HIDDEN), other(first.size()), logits[3];
+        const size_t n = (size_t)m * VOCABULARY;
+        std::vector<float> first((size_t)m * HIDDEN), expected(n), logits(n);
         lab_download(first.data(), b.hidden, first.size() * 4);
-        for (int way = APART; way <= OVERLAPPED; way++) {
+        for (const token_way &way : token_ways) {
             LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
                                  cudaMemcpyHostToDevice));
-            LAB_CHECK(token(&b, (token_way)way, s));
+            LAB_CHECK(token(&b, &way, s));
             LAB_CHECK(cudaStreamSynchronize(s));
-            logits[way].resize((size_t)m * VOCABULARY);
-            lab_download(logits[way].data(), b.logits, logits[way].size() * 4);
-            std::string name = std::string("logits of a token, ") + ways[way];
-            lab_compare(name.c_str(), logits[0].data(), logits[way].data(), (size_t)m, VOCABULARY,
-                        VOCABULARY);
-            lab_time t = lab_measure_graph(s, 12, 1, [&](int) {
-                return token(&b, (token_way)way, s);
-            });
-            printf("  token m %-2d %-18s %.3f ms (best %.3f): %.0f tok/s\n", m, ways[way],
+            lab_download(logits.data(), b.logits, n * 4);
+            if (&way == token_ways) expected = logits;
+            std::string name = std::string("logits of a token, ") + way.name;
+            if (!way.no_linears && !way.no_rest)
+                lab_compare(name.c_str(), expected.data(), logits.data(), (size_t)m, VOCABULARY,
+                            VOCABULARY);
+            lab_time t = lab_measure_graph(s, 12, 1, [&](int) { return token(&b, &way, s); });
+            printf("  token m %-2d %-18s %.3f ms (best %.3f): %.0f tok/s\n", m, way.name,
                    t.median_ms, t.best_ms, 1e3 * m / t.median_ms);
             fflush(stdout);
         }
         LAB_CHECK(cudaFree(b.pool));
+    }
+}
+
+/* Rotating and storing keys and values: with the queries' rotation, and without. */
+static void time_store(int32_t m, cudaStream_t s) {
+    const bool prompt = m > 64;
+    std::vector<int32_t> positions;
+    for (int32_t i = 0; i < m; i++) positions.push_back(prompt ? i : 680);
+    nr_cuda_kv_store_args k = {};
+    float *qkv = floats((size_t)m * QKV, -1.0f, 1.0f);
+    k.k = qkv + HIDDEN, k.v = qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
+    k.n_spans = prompt ? 1 : m, k.m = m / k.n_spans;
+    k.spans = make_spans(k.n_spans, prompt ? 1 : 681);
+    k.n_kv_heads = HEADS, k.head_dim = HEAD_DIM, k.cap = CAP, k.dtype = NR_DTYPE_I8;
+    k.positions = lab_upload_of(positions.data(), positions.size());
+    k.cos_sin = floats((size_t)CAP * HEAD_DIM, -1.0f, 1.0f);
+    printf("\n    keys and values stored:");
+    for (int with_q = 0; with_q < 2; with_q++) {
+        k.q = with_q ? qkv : NULL, k.n_heads = with_q ? HEADS : 0;
+        printf(" %s %.1f us;", with_q ? "and queries rotated" : "alone",
+               1e3 * lab_measure_graph(s, 10, 50, [&](int) {
+                         return nr_cuda_kv_store(&k, s);
+                     }).median_ms);
     }
 }
 
@@ -304,24 +378,46 @@ void lab_time_rows(const lab_card *card) {
         struct {
             const char *name;
             std::function<cudaError_t(int)> run;
-        } ops[] = {
+        } apart[] = {
             {"norm", [&](int) { return nr_cuda_norm(&n, s); }},
             {"quantize 4096", [&](int) { return nr_cuda_quantize(&b.q[0], s); }},
-            {"norm + quantize", [&](int) { return nr_cuda_norm_quantize(&n, &b.q[0], false, s); }},
-            {"quantize rows", [&](int) { return nr_cuda_quantize_rows(&b.q[0], false, s); }},
             {"gated",
              [&](int) {
                  return nr_cuda_gated((float *)b.q[1].x, b.gate_up, m, FFN, NR_ACTIVATION_SILU, s);
              }},
             {"quantize 11008", [&](int) { return nr_cuda_quantize(&b.q[1], s); }},
-            {"gated + quantize",
-             [&](int) {
-                 return nr_cuda_gated_quantize(b.gate_up, NR_ACTIVATION_SILU, &b.q[1], false, s);
+        };
+        struct {
+            const char *name;
+            int q;
+            fused_op run;
+        } fused[] = {
+            {"norm + quantize", 0,
+             [&](const nr_cuda_quantize_args *q) {
+                 return nr_cuda_norm_quantize(&n, q, false, s);
+             }},
+            {"quantize rows 4096", 0,
+             [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
+            {"quantize rows 11008", 1,
+             [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
+            {"gated + quantize", 1,
+             [&](const nr_cuda_quantize_args *q) {
+                 return nr_cuda_gated_quantize(b.gate_up, NR_ACTIVATION_SILU, q, false, s);
              }},
         };
         printf("  m %-4d", m);
-        for (auto &op : ops)
+        for (auto &op : apart)
             printf(" %s %.1f us;", op.name, 1e3 * lab_measure_graph(s, 10, 50, op.run).median_ms);
+        for (auto &op : fused) {
+            nr_cuda_quantize_args q = b.q[op.q];
+            printf("\n    %s, ways:", op.name);
+            for (q.way = 0; q.way <= WAYS; q.way++) {
+                if (op.run(&q) != cudaSuccess) continue;
+                double ms = lab_measure_graph(s, 10, 50, [&](int) { return op.run(&q); }).median_ms;
+                printf(" %d: %.1f us;", q.way, 1e3 * ms);
+            }
+        }
+        time_store(m, s);
         printf("\n");
         fflush(stdout);
     }

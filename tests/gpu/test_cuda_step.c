@@ -144,21 +144,141 @@ static void test_fused(void **state) {
     recorder *r = need(state);
     decode(r, 3, 0, 5, 9);
     nr_cuda_fuse(r->cuda);
-    static const nr_cuda_kind kinds[] = {NR_CUDA_EMBED,     NR_CUDA_LINEAR_I8, NR_CUDA_KV_STORE,
-                                         NR_CUDA_ATTENTION, NR_CUDA_LINEAR_I8, NR_CUDA_LINEAR_I8,
-                                         NR_CUDA_LINEAR_I8, NR_CUDA_COPY};
+    static const nr_cuda_kind kinds[] = {NR_CUDA_EMBED,     NR_CUDA_LINEAR_I8, NR_CUDA_ATTENTION,
+                                         NR_CUDA_LINEAR_I8, NR_CUDA_LINEAR_I8, NR_CUDA_LINEAR_I8,
+                                         NR_CUDA_COPY};
     assert_int_equal(r->cuda->n_ops, NR_COUNT(kinds));
     for (size_t i = 0; i < NR_COUNT(kinds); i++) assert_int_equal(r->cuda->ops[i].kind, kinds[i]);
     assert_int_equal(r->cuda->ops[1].before, NR_CUDA_BEFORE_NORM);
-    assert_int_equal(r->cuda->ops[2].u.kv_store.n_heads, HEADS);
-    assert_int_equal(r->cuda->ops[5].before,
+    const nr_cuda_attention_args *a = &r->cuda->ops[2].u.attention;
+    assert_ptr_equal(a->k, a->q + D);
+    assert_ptr_equal(a->v, a->k + KV * DIM);
+    assert_ptr_equal(a->cos_sin, r->memory);
+    assert_non_null(a->positions);
+    assert_int_equal(r->cuda->ops[4].before,
                      NR_CUDA_BEFORE_NONE); /* h is not what it was made from */
-    assert_int_equal(r->cuda->ops[6].before, NR_CUDA_BEFORE_GATED);
+    assert_int_equal(r->cuda->ops[5].before, NR_CUDA_BEFORE_GATED);
+}
+
+/* Attention over another cache than was stored into, or past the stored row, leaves the storing
+ * apart and rotates its queries alone. */
+static void check_rotation(const recorder *r) {
+    const nr_cuda_kv_store_args *s = &r->cuda->ops[2].u.kv_store;
+    const nr_cuda_attention_args *a = &r->cuda->ops[3].u.attention;
+    assert_int_equal(s->n_heads, 0);
+    assert_null(s->q);
+    assert_ptr_equal(s->cos_sin, r->memory);
+    assert_null(a->k);
+    assert_ptr_equal(a->cos_sin, r->memory);
+    assert_ptr_equal(a->positions, s->positions);
+}
+
+static void test_not_fused(void **state) {
+    for (int wrong = 0; wrong < 2; wrong++) {
+        recorder *r = need(state);
+        decode(r, 3, 0, 5, 9);
+        uint8_t *params = r->cuda->params;
+        const uint8_t *at = (const void *)r->cuda->ops[6].u.attention.spans;
+        nr_cuda_span *span = (void *)(params + (at - r->cuda->scratch.params));
+        if (wrong == 0) span[2].k = r->memory;
+        else span[1].n_keys++;
+        nr_cuda_fuse(r->cuda);
+        assert_int_equal(r->cuda->ops[2].kind, NR_CUDA_KV_STORE);
+        check_rotation(r);
+    }
 }
 
 static nr_cuda_graph_key key_of(recorder *r) {
     nr_cuda_fuse(r->cuda);
     return nr_cuda_hash(r->cuda->ops, (size_t)r->cuda->n_ops * sizeof *r->cuda->ops);
+}
+
+/* Rows of a prompt: stored apart; all of them are rotated by attention. */
+static void test_prompt(void **state) {
+    recorder *r = need(state);
+    enum { ROWS = 5 };
+    const nr_backend_ops *ops = r->be->ops;
+    float *rows = r->memory + (1 << 17), *attn = rows + ROWS * LD;
+    const int32_t positions[ROWS] = {7, 8, 9, 10, 11};
+    nr_kv kv = kv_of(r, 0);
+    project(r, rows, attn, ROWS, &r->qkv);
+    project(r, attn, rows, ROWS, &r->out); /* two that nothing joins, as in a layer */
+    ops->rope(r->be, rows, LD, positions, ROWS, HEADS, DIM, r->memory);
+    ops->rope(r->be, rows + D, LD, positions, ROWS, KV, DIM, r->memory);
+    ops->kv_store(r->be, &kv, 7, rows + D, LD, rows + D + KV * DIM, LD, ROWS);
+    ops->attention(r->be, &(nr_attention_args){.y = attn,
+                                               .q = rows,
+                                               .ldy = D,
+                                               .ldq = LD,
+                                               .m = ROWS,
+                                               .n_heads = HEADS,
+                                               .kv = &kv,
+                                               .n_keys = 12,
+                                               .pos0 = 7,
+                                               .causal = true,
+                                               .scale = 0.25f});
+    nr_cuda_fuse(r->cuda);
+    assert_int_equal(r->cuda->n_ops, 4);
+    assert_int_equal(r->cuda->ops[2].kind, NR_CUDA_KV_STORE);
+    check_rotation(r);
+}
+
+/* A tower's layer: keys and values stored, all of them attended over. */
+static void look(recorder *r, int32_t n, int sequence) {
+    float *rows = r->memory + (1 << 17), *attn = rows + 16 * LD;
+    nr_kv kv = kv_of(r, sequence);
+    kv.dtype = NR_DTYPE_F32;
+    kv.n_kv_heads = HEADS;
+    r->be->ops->kv_store(r->be, &kv, 0, rows + D, LD, rows + 2 * D, LD, n);
+    r->be->ops->attention(r->be, &(nr_attention_args){.y = attn,
+                                                      .q = rows,
+                                                      .ldy = D,
+                                                      .ldq = LD,
+                                                      .m = n,
+                                                      .n_heads = HEADS,
+                                                      .kv = &kv,
+                                                      .n_keys = n,
+                                                      .scale = 0.25f});
+}
+
+/* The cache is left out where the next layer stores over all of it, and kept where something else
+ * comes or nothing does. */
+static void test_rows_for_cache(void **state) {
+    static const struct {
+        int32_t n;
+        int sequence;
+        int n_ops; /* of the first layer */
+    } next[] = {{7, 0, 1}, {6, 0, 2}, {7, 1, 2}};
+    for (size_t i = 0; i < NR_COUNT(next); i++) {
+        recorder *r = need(state);
+        look(r, 7, 0);
+        look(r, next[i].n, next[i].sequence);
+        nr_cuda_fuse(r->cuda);
+        assert_int_equal(r->cuda->n_ops, next[i].n_ops + 2);
+        const nr_cuda_op *attention = &r->cuda->ops[next[i].n_ops - 1];
+        assert_int_equal(attention->kind, NR_CUDA_ATTENTION);
+        assert_ptr_equal(attention->u.attention.k, attention->u.attention.q + D);
+        assert_int_equal(r->cuda->ops[next[i].n_ops].kind, NR_CUDA_KV_STORE);
+    }
+    recorder *r = need(state);
+    look(r, 7, 0);
+    nr_kv kv = kv_of(r, 0);
+    kv.dtype = NR_DTYPE_F32;
+    kv.n_kv_heads = HEADS;
+    nr_attention_args again = {.y = r->memory + (1 << 17),
+                               .q = r->memory + (1 << 16),
+                               .ldy = D,
+                               .ldq = D,
+                               .m = 2,
+                               .n_heads = HEADS,
+                               .kv = &kv,
+                               .n_keys = 7,
+                               .scale = 0.25f};
+    r->be->ops->attention(r->be, &again); /* reads the cache before it is stored over */
+    look(r, 7, 0);
+    nr_cuda_fuse(r->cuda);
+    assert_int_equal(r->cuda->ops[0].kind, NR_CUDA_KV_STORE);
+    assert_null(r->cuda->ops[2].u.attention.k);
 }
 
 /* Other tokens, positions and sequences: the same graph. Another number of rows: another. */
@@ -194,7 +314,11 @@ static void test_hash(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_merged),
-                                       cmocka_unit_test(test_fused), cmocka_unit_test(test_key)};
+                                       cmocka_unit_test(test_fused),
+                                       cmocka_unit_test(test_not_fused),
+                                       cmocka_unit_test(test_prompt),
+                                       cmocka_unit_test(test_rows_for_cache),
+                                       cmocka_unit_test(test_key)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
 #else

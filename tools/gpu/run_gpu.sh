@@ -118,7 +118,7 @@ if [ "${SKIP:-}" != bench ]; then
     bench llava --model "$work/llava" "${card[@]}" --runs 5
     bench llava-32 --model "$work/llava" "${card[@]}" --slots 32 --tokens 256
     bench llava-8 --model "$work/llava" "${card[@]}" --slots 8 --tokens 160
-    NR_CUDA_OVERLAP=1 bench llava-overlap --model "$work/llava" "${card[@]}" --runs 2
+    NR_CUDA_OVERLAP=7 bench llava-overlap --model "$work/llava" "${card[@]}" --runs 2
     NR_CUDA_GRAPHS=0 bench llava-no-graphs --model "$work/llava" "${card[@]}" --runs 2
     bench blip2 --model "$work/blip2" "${card[@]}" --runs 3
     if [ -n "${PEER=eager}" ] && python3 -c 'import transformers' 2>/dev/null; then # on the same card

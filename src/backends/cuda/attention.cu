@@ -17,6 +17,7 @@
 #define STAGES 2
 #define STAGE_BYTES_MAX 37000
 #define SHARED_MAX (96 * 1024)
+#define SPLIT_ROWS_MAX 8 /* of a sequence; more fill a tile of their own */
 
 /* 16 bytes of keys or values as floats. */
 template <typename T> struct piece;
@@ -220,12 +221,28 @@ cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t 
 /* By what stays the same for a row however many are computed with it: the cache and the mask; and
  * by m only between kernels of the same bits. */
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stream) {
+    if (a->k && !nr_cuda_attention_stores(a) && !nr_cuda_attention_skips_cache(a))
+        return cudaErrorInvalidValue;
+    if (a->cos_sin && !nr_cuda_attention_rotates(a)) return cudaErrorInvalidValue;
     if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
-    if (a->m <= 4 && a->dtype == NR_DTYPE_I8) return nr_cuda_attention_one(a, stream);
+    if (a->m <= SPLIT_ROWS_MAX && a->dtype == NR_DTYPE_I8)
+        return nr_cuda_attention_split(a, stream);
     return nr_cuda_attention_tile(a, stream);
 }
 
-size_t nr_cuda_attention_workspace(int64_t rows_max, int64_t keys_max, int n_multiprocessors) {
-    (void)rows_max;
-    return nr_cuda_attention_plain_workspace(keys_max, n_multiprocessors);
+bool nr_cuda_attention_rotates(const nr_cuda_attention_args *a) {
+    return a->dtype == NR_DTYPE_I8 && nr_cuda_attention_tile_fits(a);
+}
+
+bool nr_cuda_attention_stores(const nr_cuda_attention_args *a) {
+    return a->m == 1 && a->causal && nr_cuda_attention_rotates(a);
+}
+
+bool nr_cuda_attention_skips_cache(const nr_cuda_attention_args *a) {
+    return a->dtype == NR_DTYPE_F32 && nr_cuda_attention_tile_fits(a);
+}
+
+size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_multiprocessors) {
+    return NR_MAX(nr_cuda_attention_plain_workspace(keys_max, n_multiprocessors),
+                  nr_cuda_attention_fast_workspace(values_max, keys_max));
 }

@@ -15,12 +15,15 @@ extern "C" {
 /* Bit-equal to the reference: a block a row of a head. Falls back on nr_cuda_attention_plain. */
 cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t stream);
 
-/* On tensor cores, near the reference; the two give the same bits for a row, whatever m. i8 caches,
- * and f32 ones where not causal (not `one`); heads of up to 128 values, a multiple of 4.
- * cudaErrorInvalidValue else. */
+/* On tensor cores, near the reference (attention_fixed.cuh); the two give the same bits for a row,
+ * whatever m. i8 caches with heads of up to 128 values, a multiple of 16; `tile` also one span of
+ * an f32 cache, not causal, heads of up to 96 values, a multiple of 4. cudaErrorInvalidValue else,
+ * and where the workspace has no room for a head (tile) or a row (split). split: for few rows. */
 bool nr_cuda_attention_tile_fits(const nr_cuda_attention_args *a);
 cudaError_t nr_cuda_attention_tile(const nr_cuda_attention_args *a, cudaStream_t stream);
-cudaError_t nr_cuda_attention_one(const nr_cuda_attention_args *a, cudaStream_t stream);
+cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_t stream);
+/* What the two want at least. */
+size_t nr_cuda_attention_fast_workspace(int64_t values_max, int64_t keys_max);
 
 #ifdef __cplusplus
 }

@@ -65,7 +65,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->workspace_bytes = be->scratch.region_bytes - used;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
-    l->overlap = be->overlap;
+    l->overlap = be->overlap & NR_CUDA_OVERLAP_LINEARS;
 }
 
 static void record_f32(nr_cuda_backend *be, const nr_linear_args *a) {
@@ -286,7 +286,7 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     s->head_dim = kv->head_dim;
     s->cap = kv->cap;
     s->dtype = kv->dtype;
-    s->overlap = be->overlap;
+    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
     nr_cuda_submit(be);
 }
 
@@ -339,6 +339,7 @@ static void cuda_attention(nr_backend *base, const nr_attention_args *a) {
     s->workspace_bytes = be->scratch.region_bytes;
     s->sm = be->sm;
     s->n_multiprocessors = be->n_multiprocessors;
+    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
     nr_cuda_submit(be);
 }
 
@@ -371,21 +372,18 @@ static void cuda_patchify(nr_backend *base, float *y, const float *pixels, int32
     nr_cuda_submit(be);
 }
 
-/* One launch, one copy, one wait for all rows. Token 0 where the card failed; check tells. */
+/* One launch, which writes into the host's memory, and one wait for all rows. Token 0 where the
+ * card failed; check tells. */
 static void cuda_argmax_each(nr_backend *base, const float *const *rows, int n_rows, int32_t n,
                              int32_t *out) {
     nr_cuda_backend *be = nr_cuda_self(base);
-    nr_cuda_argmax_args a = {.n_rows = n_rows, .n = n, .index = be->scratch.result};
+    nr_cuda_argmax_args a = {.n_rows = n_rows, .n = n, .index = be->result};
     size_t bytes = (size_t)n_rows * sizeof *out;
     NR_ASSERT(n > 0 && n_rows > 0 && n_rows <= NR_CUDA_SPANS_MAX);
     memcpy(a.rows, rows, (size_t)n_rows * sizeof *rows);
     nr_cuda_flush(be);
     if (be->error.status == NR_STATUS_OK &&
-        nr_cuda_ok(be, nr_cuda_argmax(&a, be->stream), "argmax") &&
-        nr_cuda_ok(be,
-                   cudaMemcpyAsync(be->result, be->scratch.result, bytes, cudaMemcpyDeviceToHost,
-                                   be->stream),
-                   "copying from the card"))
+        nr_cuda_ok(be, nr_cuda_argmax(&a, be->stream), "argmax"))
         nr_cuda_ok(be, cudaStreamSynchronize(be->stream), "computing");
     if (be->error.status == NR_STATUS_OK)
         memcpy(out, be->result, bytes);
@@ -532,7 +530,7 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->plain = kernels && strcmp(kernels, "plain") == 0;
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
-    be->overlap = be->sm == 90 && !be->plain && overlap && strcmp(overlap, "1") == 0;
+    if (be->sm == 90 && !be->plain && overlap) be->overlap = (unsigned)strtoul(overlap, NULL, 10);
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

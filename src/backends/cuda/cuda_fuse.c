@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * cuda_fuse.c - neighbours in a step's list that one kernel can do: the norm or the gate before a
- * linear's codes, the rotation of queries and of keys, and their storing. The same arithmetic in
- * fewer launches, so the same bits.
+ * linear's codes, the rotation of queries and of keys, their storing, and attention of one row a
+ * sequence; of more rows it has the rotation of queries. A tower's attention takes keys and values as
+ * they come. The same arithmetic in fewer launches, so the same bits.
  */
 #include "cuda_internal.h"
 
@@ -58,12 +59,99 @@ static bool fuse_store(const nr_cuda_op *a, nr_cuda_op *b) {
     return true;
 }
 
+/* Spans as they lie in the host's block of parameters. */
+static const nr_cuda_span *host_spans(const nr_cuda_backend *be, const nr_cuda_span *device) {
+    size_t at = (size_t)((const uint8_t *)(const void *)device - be->scratch.params);
+    return (const void *)(be->params + at);
+}
+
+/* Each span of b attends over the cache into which a stores the span's one row, all it sees. */
+static bool same_spans(const nr_cuda_backend *be, const nr_cuda_kv_store_args *a,
+                       const nr_cuda_attention_args *b) {
+    const nr_cuda_span *s = host_spans(be, a->spans), *t = host_spans(be, b->spans);
+    if (a->n_spans != b->n_spans || a->m != 1) return false;
+    for (int32_t i = 0; i < a->n_spans; i++)
+        if (s[i].k != t[i].k || s[i].v != t[i].v || s[i].row0 != t[i].row0 ||
+            s[i].pos0 != t[i].pos0 || t[i].n_keys != t[i].pos0 + 1)
+            return false;
+    return true;
+}
+
+/* Attention rotates its queries as it reads them, in the place of what stores. */
+static bool take_rotation(nr_cuda_kv_store_args *s, nr_cuda_attention_args *t) {
+    if (!nr_cuda_attention_rotates(t) || s->q != t->q || s->ldk != t->ldq ||
+        s->n_heads != t->n_heads || s->head_dim != t->head_dim ||
+        s->n_spans * s->m != t->n_spans * t->m)
+        return false;
+    t->positions = s->positions;
+    t->cos_sin = s->cos_sin;
+    s->q = NULL;
+    s->n_heads = 0;
+    return true;
+}
+
+/* What a stores is what b attends over, and what a rotates b's queries; that alone will do. */
+static bool fuse_attention(const nr_cuda_backend *be, nr_cuda_op *a, nr_cuda_op *b) {
+    if (a->kind != NR_CUDA_KV_STORE || b->kind != NR_CUDA_ATTENTION) return false;
+    nr_cuda_kv_store_args *s = &a->u.kv_store;
+    nr_cuda_attention_args *t = &b->u.attention;
+    if (s->cos_sin && !take_rotation(s, t)) return false;
+    if (!nr_cuda_attention_stores(t) || s->dtype != t->dtype || s->ldk != s->ldv ||
+        s->n_kv_heads != t->n_kv_heads || s->head_dim != t->head_dim || s->cap != t->cap ||
+        !same_spans(be, s, t))
+        return false;
+    t->k = s->k;
+    t->v = s->v;
+    t->ldk = s->ldk;
+    return true;
+}
+
+/* A later op of the list stores over all that `a` stores, before any reads it. */
+static bool stored_over(const nr_cuda_backend *be, const nr_cuda_op *a, const nr_cuda_op *from) {
+    const nr_cuda_kv_store_args *s = &a->u.kv_store;
+    const nr_cuda_span *stored = host_spans(be, s->spans);
+    for (const nr_cuda_op *op = from; op < be->ops + be->n_ops; op++) {
+        const bool stores = op->kind == NR_CUDA_KV_STORE;
+        if (!stores && op->kind != NR_CUDA_ATTENTION) continue;
+        int32_t n = stores ? op->u.kv_store.n_spans : op->u.attention.n_spans;
+        const nr_cuda_span *t =
+            host_spans(be, stores ? op->u.kv_store.spans : op->u.attention.spans);
+        for (int32_t i = 0; i < n; i++)
+            if (t[i].k == stored->k || t[i].v == stored->v)
+                return stores && t[i].k == stored->k && t[i].v == stored->v &&
+                       t[i].pos0 == stored->pos0 && op->u.kv_store.m == s->m &&
+                       op->u.kv_store.head_dim == s->head_dim && op->u.kv_store.cap == s->cap &&
+                       op->u.kv_store.n_kv_heads == s->n_kv_heads;
+    }
+    return false;
+}
+
+/* All of b's keys are the rows that a stores: b uses them, and a is for those who come later. */
+static bool fuse_rows(const nr_cuda_backend *be, const nr_cuda_op *a, nr_cuda_op *b) {
+    if (a->kind != NR_CUDA_KV_STORE || b->kind != NR_CUDA_ATTENTION) return false;
+    const nr_cuda_kv_store_args *s = &a->u.kv_store;
+    nr_cuda_attention_args *t = &b->u.attention;
+    if (!nr_cuda_attention_skips_cache(t) || s->cos_sin || s->dtype != t->dtype ||
+        s->n_spans != 1 || s->ldk != s->ldv || s->n_kv_heads != t->n_kv_heads ||
+        s->head_dim != t->head_dim || s->cap != t->cap)
+        return false;
+    const nr_cuda_span *from = host_spans(be, s->spans), *to = host_spans(be, t->spans);
+    if (from->k != to->k || from->v != to->v || from->row0 != 0 || from->pos0 != 0 ||
+        to->n_keys != s->m)
+        return false;
+    t->k = s->k;
+    t->v = s->v;
+    t->ldk = s->ldk;
+    return stored_over(be, a, b + 1);
+}
+
 void nr_cuda_fuse(nr_cuda_backend *be) {
     int n = 0;
     for (int i = 0; i < be->n_ops; i++) {
         nr_cuda_op *last = n > 0 ? &be->ops[n - 1] : NULL, *op = &be->ops[i];
         bool fused = last && (fuse_norm(last, op) || fuse_gated(last, op) || fuse_ropes(last, op) ||
-                              fuse_store(last, op));
+                              fuse_store(last, op) || fuse_attention(be, last, op) ||
+                              fuse_rows(be, last, op));
         if (fused) n--;
         if (n != i) be->ops[n] = *op;
         n++;

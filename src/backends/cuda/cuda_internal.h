@@ -25,6 +25,12 @@
  * it had as many. */
 #define NR_CUDA_MULTIPROCESSORS_MAX 144
 
+/* Slower together so far (docs/CUDA_KERNELS.md), so off; the environment's NR_CUDA_OVERLAP is their
+ * sum. */
+#define NR_CUDA_OVERLAP_LINEARS 1u   /* few rows: weights on their way while rows are quantised */
+#define NR_CUDA_OVERLAP_ROWS 2u      /* norms, gates, rows to codes */
+#define NR_CUDA_OVERLAP_ATTENTION 4u /* rotation, storing keys, attention */
+
 typedef enum nr_cuda_kind {
     NR_CUDA_LINEAR_I8,
     NR_CUDA_LINEAR_F32,
@@ -86,10 +92,9 @@ typedef struct nr_cuda_range {
     size_t offset, bytes;
 } nr_cuda_range;
 
-/* Device memory that ops share: parameters, results, and a region that each op lays out anew. */
+/* Device memory that ops share: parameters, and a region that each op lays out anew. */
 typedef struct nr_cuda_scratch {
     uint8_t *params;
-    int32_t *result; /* [NR_BATCH_MAX] */
     uint8_t *region;
     size_t region_bytes;
 } nr_cuda_scratch;
@@ -103,7 +108,7 @@ typedef struct nr_cuda_backend {
     int device;
     bool plan_only; /* sizes alone: no context, no card */
     bool plain;     /* the plain kernels, bit-equal to the reference */
-    bool overlap;   /* launches begin while the one before ends: slower so far, so off */
+    unsigned overlap; /* NR_CUDA_OVERLAP_*: launches that begin while the one before ends */
     bool graphs;
     int sm, n_multiprocessors;
     char isa[16], card[64], pci[24];
@@ -118,7 +123,7 @@ typedef struct nr_cuda_backend {
     int n_ranges;
     uint8_t *staging;     /* pinned [NR_CUDA_STAGING_BYTES] */
     uint8_t *params;      /* pinned [NR_CUDA_PARAMS_BYTES] */
-    int32_t *result;      /* pinned [NR_BATCH_MAX] */
+    int32_t *result;      /* pinned [NR_BATCH_MAX], which the card writes itself */
     uint64_t context_bytes;
     void *nvml;           /* library, or NULL */
     void *nvml_device;

@@ -46,6 +46,7 @@ typedef struct nr_cuda_quantize_args {
     float *sx;          /* [m] */
     int32_t *spike_col; /* [m, 4] ascending, -1 behind the last */
     float *spike_val;   /* [m, 4] */
+    int32_t way;        /* of quantize_fused.cu, for the lab; 0: what suits */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
@@ -117,14 +118,30 @@ typedef struct nr_cuda_attention_args {
     void *workspace;
     size_t workspace_bytes; /* at least nr_cuda_attention_workspace */
     int sm, n_multiprocessors;
+    bool overlap; /* launched while the kernel before ends (sm_90); by the fast kernels */
+    /* Where cos_sin is given q is as if it had been rotated; it is not written. For what
+     * nr_cuda_attention_rotates says. Where k is given, keys and values [rows, n_kv_heads *
+     * head_dim] are stored first, as nr_cuda_kv_store does it; for what nr_cuda_attention_stores
+     * says. Or, for what nr_cuda_attention_skips_cache says, they are used and the cache is not. */
+    const float *k, *v;
+    int64_t ldk;
+    const int32_t *positions; /* device [rows] */
+    const float *cos_sin;
 } nr_cuda_attention_args;
+/* An i8 cache that a fast kernel is for; of those, one row a span, causal. */
+bool nr_cuda_attention_rotates(const nr_cuda_attention_args *args);
+bool nr_cuda_attention_stores(const nr_cuda_attention_args *args);
+/* One span, not causal, over an f32 cache that a fast kernel is for; k and v have all its keys. */
+bool nr_cuda_attention_skips_cache(const nr_cuda_attention_args *args);
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);
-size_t nr_cuda_attention_workspace(int64_t rows_max, int64_t keys_max, int n_multiprocessors);
+/* Enough for any n_heads * head_dim up to values_max and n_keys_max up to keys_max; with more, one
+ * launch does more rows or heads. */
+size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_multiprocessors);
 /* As the reference computes it, bit for bit. */
 cudaError_t nr_cuda_attention_plain(const nr_cuda_attention_args *args, cudaStream_t stream);
 size_t nr_cuda_attention_plain_workspace(int64_t keys_max, int n_multiprocessors);
 
-/* Store rows of keys and values; k is written where it is rotated. */
+/* Store rows of keys and values. */
 typedef struct nr_cuda_kv_store_args {
     const float *k, *v; /* [rows, n_kv_heads * head_dim] */
     int64_t ldk, ldv;
@@ -132,7 +149,7 @@ typedef struct nr_cuda_kv_store_args {
     int32_t n_spans, m;
     int32_t n_kv_heads, head_dim, cap;
     nr_dtype dtype;
-    /* Rotated first, in place, where cos_sin is given: n_heads of q and the keys, ldk apart. */
+    /* Where cos_sin is given: keys rotated on the way, n_heads of q in place, rows ldk apart. */
     float *q;
     const int32_t *positions; /* device [n_spans * m] */
     const float *cos_sin;
@@ -186,7 +203,7 @@ cudaError_t nr_cuda_patchify(float *y, const float *pixels, int32_t side_h, int3
 typedef struct nr_cuda_argmax_args {
     const float *rows[NR_CUDA_SPANS_MAX];
     int32_t n_rows, n;
-    int32_t *index; /* device [n_rows] */
+    int32_t *index; /* [n_rows], device or pinned host memory */
 } nr_cuda_argmax_args;
 cudaError_t nr_cuda_argmax(const nr_cuda_argmax_args *args, cudaStream_t stream);
 

@@ -151,7 +151,6 @@ size_t nr_cuda_place_codes(nr_cuda_quantize_args *q, uint8_t *region) {
 static size_t place_fixed(nr_cuda_scratch *s, uint8_t *base) {
     nr_arena a = nr_arena_within(base, SIZE_MAX / 4);
     s->params = nr_arena_take(&a, NR_CUDA_PARAMS_BYTES, 1);
-    s->result = nr_arena_take(&a, NR_CUDA_ALIGN, 1);
     return nr_round_up(a.used, NR_CUDA_ALIGN);
 }
 
@@ -162,10 +161,9 @@ size_t nr_cuda_scratch_bytes(const nr_backend *be, int64_t rows_max, int64_t n_i
     nr_cuda_quantize_args codes = {.m = (int32_t)rows_max,
                                    .k_pad = nr_cuda_k_pad((int32_t)n_in_max)};
     size_t linear = nr_cuda_place_codes(&codes, NULL) + nr_cuda_linear_i8_workspace(rows_max, n);
-    size_t plain = nr_cuda_attention_plain_workspace(keys_max, n);
-    size_t fast = nr_cuda_attention_workspace(rows_max, keys_max, n);
+    size_t attention = nr_cuda_attention_workspace(n_in_max, keys_max, n);
     (void)be;
-    return place_fixed(&unused, NULL) + NR_MAX(linear, NR_MAX(plain, fast)) + NR_CUDA_ALIGN;
+    return place_fixed(&unused, NULL) + NR_MAX(linear, attention) + NR_CUDA_ALIGN;
 }
 
 /* Scratch is aligned as arenas are; kernels want more. */

@@ -29,19 +29,11 @@ PTX void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2]) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* c[16x8] += a[16x16] b[16x8] of bf16 pairs, in f32. Lane 4g+t: a[0], a[2] row g at k = 2t, 2t+1
- * and 8 further on, a[1], a[3] row g+8; b[0], b[1] the same of column g; c as above. */
-PTX void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-/* Two floats rounded to bf16, low in the low half. */
-PTX uint32_t bf16_pair(float low, float high) {
-    uint32_t pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
+/* 2^x to 2 units of the last place, by the table of the special function unit; denormals are 0. */
+PTX float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 /* Four 8x16-byte matrices; lanes 8i..8i+7 give the rows of matrix i, each 16 bytes, and lane 4g+t

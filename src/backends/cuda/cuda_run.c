@@ -5,12 +5,13 @@
 
 static cudaError_t run_quantize(nr_cuda_backend *be, const nr_cuda_op *op) {
     const nr_cuda_quantize_args *q = &op->quantize;
+    const bool overlap = be->overlap & NR_CUDA_OVERLAP_ROWS;
     if (be->plain) return nr_cuda_quantize(q, be->stream);
     if (op->before == NR_CUDA_BEFORE_NORM)
-        return nr_cuda_norm_quantize(&op->norm, q, be->overlap, be->stream);
+        return nr_cuda_norm_quantize(&op->norm, q, overlap, be->stream);
     if (op->before == NR_CUDA_BEFORE_GATED)
-        return nr_cuda_gated_quantize(op->x, (nr_activation)op->act, q, be->overlap, be->stream);
-    return nr_cuda_quantize_rows(q, be->overlap, be->stream);
+        return nr_cuda_gated_quantize(op->x, (nr_activation)op->act, q, overlap, be->stream);
+    return nr_cuda_quantize_rows(q, overlap, be->stream);
 }
 
 static cudaError_t run_linear_i8(nr_cuda_backend *be, const nr_cuda_op *op) {

@@ -2,18 +2,24 @@
  *
  * quantize_fused.cu - rows to codes with what comes before in the same launch: a norm, or a gate. A
  * thread has up to GROUPS times four values of a row, in registers from the first load to the last
- * store. A row is a block's, or on Hopper, where rows are few, that of eight blocks of a cluster:
- * one multiprocessor takes 10 us for 11008 gated values, by its instructions alone.
+ * store. A row is a block's, or on Hopper, where rows are few and long, that of eight blocks of a
+ * cluster.
  *
- * The five largest |x|: each warp finds its own five, by taking the largest of its lanes' largest
- * five times; then every warp does the same over what all the warps of the row found, at most 32
- * lists, a lane each. Ties go to the lower column.
+ * The five largest |x|: five warps (or eighths of a warp) each have a value no smaller than the
+ * fifth largest of their largest, so only values from there on can be among the five. They are a
+ * handful; each finds its rank by comparing itself with all of them. A row where they are many (it
+ * is all one value, say) takes its largest five times instead. Ties go to the lower column.
+ *
+ * What depends on nothing computed (outlier columns, gamma) is loaded before the launch before has
+ * ended, where launches overlap.
  */
 #include "cuda_fused.h"
 #include "cuda_ptx.cuh"
 
 #define ROW_MAX 11264 /* values: with what else is needed they fill 48 KiB of shared memory */
 #define TOP (NR_CUDA_SPIKES + 1)
+#define CANDIDATES 128
+#define CHAINS_STEP 512 /* a row in shared memory is filled up to a multiple of it */
 #define ALL 0xffffffffu
 
 enum row_source { SOURCE_PLAIN, SOURCE_RMS, SOURCE_LAYER, SOURCE_GATED };
@@ -26,300 +32,371 @@ struct fused_args {
     nr_activation activation;
 };
 
-/* A candidate: bits of |x| + 1, 0 where there is none. */
-struct candidate {
-    uint32_t magnitude;
-    int32_t column;
-};
-
-/* The best of the warp's lanes, in all of them. */
-static __device__ __forceinline__ candidate best_of_warp(candidate c) {
-    uint32_t m = __reduce_max_sync(ALL, c.magnitude);
-    int32_t column = __reduce_min_sync(ALL, c.magnitude == m ? c.column : INT32_MAX);
-    candidate best = {m, column};
-    return best;
+/* A candidate's order: bits of |x| + 1, then the complement of its column; 0: none. */
+typedef unsigned long long order_key;
+static __device__ __forceinline__ order_key key_of(uint32_t magnitude, int32_t column) {
+    return (order_key)magnitude << 32 | ~(uint32_t)column;
 }
+static __device__ __forceinline__ uint32_t magnitude_of(order_key k) {
+    return (uint32_t)(k >> 32);
+}
+static __device__ __forceinline__ int32_t column_of(order_key k) {
+    return (int32_t) ~(uint32_t)k;
+}
+
+/* Shared by a block, in front of the row. */
+struct fused_shared {
+    order_key keys[CANDIDATES], top[TOP]; /* top: descending */
+    float values[CANDIDATES], top_values[TOP];
+    uint32_t largest[32];
+    int n_keys;
+    float total;
+};
 
 /* What a thread holds of the row: value 4j+e is that of column base + 4 * (thread + j * THREADS) +
  * e. base: of the block, where a row has several. */
 template <int THREADS, int GROUPS> struct row_part {
     int32_t base;
     float x[4 * GROUPS];
-    uint32_t magnitude[4 * GROUPS]; /* bits + 1; 0: past the end, outlier, or taken */
+    uint32_t left_out; /* bit i: value i is an outlier's, or past the end */
 
     __device__ __forceinline__ int32_t column(int i) const {
         return base + 4 * ((int32_t)threadIdx.x + i / 4 * THREADS) + i % 4;
     }
-    __device__ __forceinline__ candidate best() const {
-        candidate c = {0, INT32_MAX};
-#pragma unroll
-        for (int i = 0; i < 4 * GROUPS; i++)
-            if (magnitude[i] > c.magnitude) {
-                c.magnitude = magnitude[i];
-                c.column = column(i);
-            }
-        return c;
-    }
-    __device__ __forceinline__ void take(int32_t at) {
-#pragma unroll
-        for (int i = 0; i < 4 * GROUPS; i++)
-            if (column(i) == at) magnitude[i] = 0;
+    /* Bits of |x| + 1; 0: left out. */
+    __device__ __forceinline__ uint32_t magnitude(int i) const {
+        return left_out >> i & 1u ? 0 : (__float_as_uint(x[i]) & 0x7fffffffu) + 1;
     }
 };
 
-/* 16 chains over the row in shared memory (of squares, about the mean); the sum to all threads. */
+/* ---- loading ---- */
+
+/* Which of this thread's values are left out. */
+template <int THREADS, int GROUPS>
+static __device__ __forceinline__ void mark_outliers(row_part<THREADS, GROUPS> *p,
+                                                     const fused_args &a) {
+    static_assert(4 * GROUPS <= 32 && NR_LINEAR_OUTLIERS_MAX <= 32, "bits of a word");
+    const int lane = threadIdx.x % 32;
+    const int32_t own = lane < a.q.n_outliers ? a.q.outlier_columns[lane] : 0;
+    p->left_out = 0;
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++)
+        if (p->column(4 * j) >= a.q.n_in) p->left_out |= 0xfu << (4 * j);
+    for (int32_t j = 0; j < a.q.n_outliers; j++) {
+        const int32_t at = __shfl_sync(ALL, own, j) - p->base, group = at / 4;
+        if (at >= 0 && group % THREADS == (int32_t)threadIdx.x && group < GROUPS * THREADS)
+            p->left_out |= 1u << (group / THREADS * 4 + at % 4);
+    }
+}
+
+/* 16 chains over the row in shared memory (of squares, about the mean), by the first warp, the next
+ * values on their way while some are added. The row is filled up with what adds nothing. */
+template <bool SQUARES> struct chain {
+    float sum, mean;
+    __device__ __forceinline__ void load(float v[16], const float *row) const {
+#pragma unroll
+        for (int i = 0; i < 16; i++) v[i] = row[LANES * i];
+    }
+    __device__ __forceinline__ void add(const float v[16]) {
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            float c = SQUARES ? __fsub_rn(v[i], mean) : v[i];
+            sum = SQUARES ? __fmaf_rn(c, c, sum) : __fadd_rn(sum, c);
+        }
+    }
+};
+
+/* The sum to all threads. */
 template <bool SQUARES>
-static __device__ float chains_of_row(const float *row, int32_t n, float mean, float *total) {
+static __device__ float chains_of_row(float *row, int32_t n, float mean, float *total) {
+    const int32_t padded = (n + CHAINS_STEP - 1) / CHAINS_STEP * CHAINS_STEP;
+    for (int32_t i = n + threadIdx.x; i < padded; i += blockDim.x) row[i] = mean;
     __syncthreads();
     if (threadIdx.x < 32) {
-        float lane = 0.0f;
-        if (threadIdx.x < LANES) {
-#pragma unroll 16
-            for (int32_t i = threadIdx.x; i < n; i += LANES) {
-                float c = SQUARES ? __fsub_rn(row[i], mean) : row[i];
-                lane = SQUARES ? __fmaf_rn(c, c, lane) : __fadd_rn(lane, c);
-            }
+        chain<SQUARES> c = {0.0f, mean};
+        const float *at = row + threadIdx.x % LANES;
+        float even[16], odd[16];
+        c.load(even, at);
+        for (int32_t i = 0; i < padded; i += CHAINS_STEP) {
+            c.load(odd, at + i + CHAINS_STEP / 2);
+            c.add(even);
+            if (i + CHAINS_STEP < padded) c.load(even, at + i + CHAINS_STEP);
+            c.add(odd);
         }
-        lane = sum_lanes(lane);
-        if (threadIdx.x == 0) *total = lane;
+        float sum = sum_lanes(c.sum);
+        if (threadIdx.x == 0) *total = sum;
     }
     __syncthreads();
-    float sum = *total;
-    __syncthreads();
-    return sum;
+    return *total;
 }
 
+static __device__ __forceinline__ void put4(float x[4], const float4 &v) {
+    x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
+}
+
+/* The row as it is read; for a gate, with the gate applied. */
 template <int THREADS, int GROUPS, row_source SOURCE>
 static __device__ __forceinline__ void load_row(row_part<THREADS, GROUPS> *p, const fused_args &a,
-                                                int64_t at, float *shared, float *total) {
+                                                int64_t at) {
     const int32_t n = a.q.n_in;
-    const bool norm = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER;
-    const int64_t width = SOURCE == SOURCE_GATED ? 2 * (int64_t)n
-                          : SOURCE == SOURCE_PLAIN ? a.q.ldx : n;
+    const int64_t width = SOURCE == SOURCE_GATED   ? 2 * (int64_t)n
+                          : SOURCE == SOURCE_PLAIN ? a.q.ldx
+                                                   : n;
     const float *in = a.in + at * width;
-    float r = 0.0f, mean = 0.0f;
+    float up[4 * GROUPS];
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
-        int32_t k = p->column(4 * j);
-        float4 v = k < n ? *(const float4 *)(in + k) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        p->x[4 * j] = v.x, p->x[4 * j + 1] = v.y, p->x[4 * j + 2] = v.z, p->x[4 * j + 3] = v.w;
-        if (SOURCE == SOURCE_GATED && k < n) {
-            v = *(const float4 *)(in + n + k);
-            const float up[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                p->x[4 * j + e] = __fmul_rn(vm_activate(p->x[4 * j + e], a.activation), up[e]);
-        }
+        const int32_t k = p->column(4 * j);
+        const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        put4(&p->x[4 * j], k < n ? *(const float4 *)(in + k) : zero);
+        if (SOURCE == SOURCE_GATED) put4(&up[4 * j], k < n ? *(const float4 *)(in + n + k) : zero);
     }
-    if (norm) /* the sums are over the whole row, whoever needs a part */
-#pragma unroll 8
-        for (int32_t k = 4 * threadIdx.x; k < n; k += 4 * THREADS)
-            *(float4 *)(shared + k) = *(const float4 *)(in + k);
-    if (SOURCE == SOURCE_LAYER)
-        mean = __fdiv_rn(chains_of_row<false>(shared, n, 0.0f, total), (float)n);
-    if (norm) {
-        float var = __fdiv_rn(chains_of_row<true>(shared, n, mean, total), (float)n);
-        r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(var, a.eps)));
-    }
+    if (SOURCE == SOURCE_GATED) {
 #pragma unroll
-    for (int j = 0; j < GROUPS; j++) {
-        int32_t k = p->column(4 * j);
-        if (k >= n || SOURCE == SOURCE_PLAIN) continue;
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-            float *x = &p->x[4 * j + e];
-            if (SOURCE == SOURCE_RMS) *x = __fmul_rn(__fmul_rn(*x, r), a.gamma[k + e]);
-            if (SOURCE == SOURCE_LAYER)
-                *x = __fmaf_rn(__fmul_rn(__fsub_rn(*x, mean), r), a.gamma[k + e], a.beta[k + e]);
-        }
-        *(float4 *)((float *)a.q.x + at * a.q.ldx + k) =
-            make_float4(p->x[4 * j], p->x[4 * j + 1], p->x[4 * j + 2], p->x[4 * j + 3]);
+        for (int i = 0; i < 4 * GROUPS; i++)
+            p->x[i] = __fmul_rn(vm_activate(p->x[i], a.activation), up[i]);
     }
 }
 
-/* Magnitudes, without the outlier columns (mask: a bit a column, of shared memory). */
-template <int THREADS, int GROUPS>
-static __device__ __forceinline__ void mark_row(row_part<THREADS, GROUPS> *p, const fused_args &a,
-                                                uint32_t *mask) {
+/* Gamma and beta of this thread's values; of no meaning past the end. */
+template <int GROUPS> struct norm_weights { float gamma[4 * GROUPS], beta[4 * GROUPS]; };
+template <int THREADS, int GROUPS, row_source SOURCE>
+static __device__ __forceinline__ void load_weights(norm_weights<GROUPS> *w, const fused_args &a,
+                                                    const row_part<THREADS, GROUPS> *p) {
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++) {
+        const int32_t k = min(p->column(4 * j), a.q.n_in - 4);
+        put4(&w->gamma[4 * j], *(const float4 *)(a.gamma + k));
+        if (SOURCE == SOURCE_LAYER) put4(&w->beta[4 * j], *(const float4 *)(a.beta + k));
+    }
+}
+
+/* Normed in place. Weights of many values are loaded here: they would take the registers that other
+ * rows of the multiprocessor need. */
+template <int THREADS, int GROUPS, row_source SOURCE>
+static __device__ __forceinline__ void norm_row(row_part<THREADS, GROUPS> *p, const fused_args &a,
+                                                norm_weights<GROUPS> *w, float *row, float *total) {
+    const bool layer = SOURCE == SOURCE_LAYER;
     const int32_t n = a.q.n_in;
-    if (a.q.n_outliers > 0) {
-        for (int32_t i = threadIdx.x; i < (n + 31) / 32; i += THREADS) mask[i] = 0;
-        __syncthreads();
-        for (int32_t j = threadIdx.x; j < a.q.n_outliers; j += THREADS)
-            atomicOr(&mask[a.q.outlier_columns[j] / 32], 1u << (a.q.outlier_columns[j] % 32));
-        __syncthreads();
-    }
+    float mean = 0.0f;
 #pragma unroll
-    for (int i = 0; i < 4 * GROUPS; i++) {
-        int32_t k = p->column(i);
-        bool out = k >= n || (a.q.n_outliers > 0 && (mask[k / 32] >> (k % 32) & 1u));
-        p->magnitude[i] = out ? 0 : (__float_as_uint(p->x[i]) & 0x7fffffffu) + 1;
-        if (out) p->x[i] = 0.0f;
+    for (int j = 0; j < GROUPS; j++) {
+        const int32_t k = p->column(4 * j);
+        const float *x = &p->x[4 * j];
+        if (k < n) *(float4 *)(row + k) = make_float4(x[0], x[1], x[2], x[3]);
     }
+    if (layer) mean = __fdiv_rn(chains_of_row<false>(row, n, 0.0f, total), (float)n);
+    const float var = __fdiv_rn(chains_of_row<true>(row, n, mean, total), (float)n);
+    const float r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(var, a.eps)));
+    if (GROUPS > 2) load_weights<THREADS, GROUPS, SOURCE>(w, a, p);
+#pragma unroll
+    for (int i = 0; i < 4 * GROUPS; i++)
+        p->x[i] = layer ? __fmaf_rn(__fmul_rn(__fsub_rn(p->x[i], mean), r), w->gamma[i], w->beta[i])
+                        : __fmul_rn(__fmul_rn(p->x[i], r), w->gamma[i]);
 }
 
-/* No value below this can be one of the row's five largest: the fifth largest of what the block's
- * warps have at most. 0 where they are too few, or tie. */
-template <int WARPS>
-static __device__ __forceinline__ uint32_t threshold(uint32_t own, uint32_t largest[WARPS]) {
-    int lane = threadIdx.x % 32;
-    if (WARPS < TOP) return 0;
-    if (lane == 0) largest[threadIdx.x / 32] = own;
-    __syncthreads();
-    uint32_t left = lane < WARPS ? largest[lane] : 0, fifth = 0;
+/* ---- the five largest ---- */
+
+/* No value below this can be one of the block's five largest. */
+template <int THREADS>
+static __device__ __forceinline__ uint32_t threshold(uint32_t own, uint32_t largest[32]) {
+    const int EACH = THREADS >= 256 ? 32 : 8, N = THREADS / EACH, lane = threadIdx.x % 32;
+    static_assert(N >= TOP && N <= 32, "a largest a lane");
+    if (EACH == 32) {
+        own = __reduce_max_sync(ALL, own);
+    } else {
 #pragma unroll
-    for (int i = 0; i < TOP; i++) {
+        for (int step = 1; step < EACH; step *= 2) own = max(own, __shfl_xor_sync(ALL, own, step));
+    }
+    if (lane % EACH == 0) largest[threadIdx.x / EACH] = own;
+    __syncthreads();
+    uint32_t left = lane < N ? largest[lane] : 0, fifth = 0;
+#pragma unroll
+    for (int i = 0; i < TOP; i++) { /* of those that tie all are taken: lower than need be */
         fifth = __reduce_max_sync(ALL, left);
         if (left == fifth) left = 0;
     }
     return fifth;
 }
 
-/* The largest of this warp's values, up to five, in found; they are taken out of p. */
+/* Entry i of n different ones to its place among the five. */
+static __device__ __forceinline__ void rank_entry(fused_shared *s, const order_key *keys,
+                                                  const float *values, int i, int n) {
+    const order_key own = keys[i];
+    int rank = 0;
+#pragma unroll 8
+    for (int j = 0; j < n; j++) rank += keys[j] > own;
+    if (own && rank < TOP) {
+        s->top[rank] = own;
+        s->top_values[rank] = values[i];
+    }
+}
+
+/* Five times the largest of what is left, and of those that tie the first. */
 template <int THREADS, int GROUPS>
-static __device__ __forceinline__ void find_own(row_part<THREADS, GROUPS> *p,
-                                                candidate found[TOP],
-                                                uint32_t largest[THREADS / 32]) {
-    candidate own = p->best(), c = best_of_warp(own);
-    uint32_t least = threshold<THREADS / 32>(c.magnitude, largest);
+static __device__ __forceinline__ void find_one_by_one(row_part<THREADS, GROUPS> p,
+                                                       fused_shared *s) {
+    uint32_t *best = &s->largest[0], *first = &s->largest[1];
     for (int i = 0; i < TOP; i++) {
-        if (c.magnitude < least) c.magnitude = 0;
-        if (c.magnitude == 0) c.column = INT32_MAX;
-        if (threadIdx.x % 32 == 0) found[i] = c;
-        if (c.magnitude == 0) continue; /* the whole warp */
-        if (own.column == c.column) {
-            p->take(c.column);
-            own = p->best();
+        uint32_t own = 0;
+        __syncthreads();
+        if (threadIdx.x == 0) *best = 0, *first = 0;
+        __syncthreads();
+#pragma unroll
+        for (int j = 0; j < 4 * GROUPS; j++) own = max(own, p.magnitude(j));
+        atomicMax(best, own);
+        __syncthreads();
+        if (own == *best && own > 0) {
+#pragma unroll
+            for (int j = 0; j < 4 * GROUPS; j++)
+                if (p.magnitude(j) == own) atomicMax(first, ~(uint32_t)p.column(j));
         }
-        c = best_of_warp(own);
-    }
-}
-
-/* The five largest of the lists of the row's warps, in every thread; list: this lane's, descending,
- * or of nothing. */
-static __device__ __forceinline__ void find_top(candidate top[TOP], candidate list[TOP]) {
+        __syncthreads();
+        if (own != *best || own == 0) continue;
 #pragma unroll
-    for (int i = 0; i < TOP; i++) {
-        top[i] = best_of_warp(list[0]);
-        if (top[i].magnitude && list[0].column == top[i].column) {
-#pragma unroll
-            for (int j = 0; j + 1 < TOP; j++) list[j] = list[j + 1];
-            list[TOP - 1].magnitude = 0;
-            list[TOP - 1].column = INT32_MAX;
-        }
-    }
-}
-
-/* The lists of all the row's warps, a lane each. */
-template <int WARPS, int CLUSTER>
-static __device__ __forceinline__ void gather_lists(candidate list[TOP],
-                                                    const candidate (*found)[TOP]) {
-    static_assert(WARPS * CLUSTER <= 32, "a list a lane");
-    int lane = threadIdx.x % 32;
-    if (CLUSTER > 1) cluster_sync();
-    else __syncthreads();
-#pragma unroll
-    for (int i = 0; i < TOP; i++) {
-        list[i].magnitude = 0;
-        list[i].column = INT32_MAX;
-        if (lane >= WARPS * CLUSTER) continue;
-        const candidate *c = &found[lane % WARPS][i];
-        if (CLUSTER > 1) {
-            list[i].magnitude = cluster_word(&c->magnitude, lane / WARPS);
-            list[i].column = (int32_t)cluster_word((const uint32_t *)&c->column, lane / WARPS);
-        } else {
-            list[i] = *c;
-        }
-    }
-}
-
-/* Codes of this thread's values; spikes' values to where their columns come in order. */
-template <int THREADS, int GROUPS>
-static __device__ __forceinline__ void put_codes(row_part<THREADS, GROUPS> *p, const fused_args &a,
-                                                 int64_t at, const candidate top[TOP],
-                                                 float inverse) {
-#pragma unroll
-    for (int i = 0; i < NR_CUDA_SPIKES; i++) {
-        int32_t column = top[i].column, place = 0;
-        bool mine = top[i].magnitude && (column - p->base) / 4 % THREADS == (int32_t)threadIdx.x;
-        if (!mine || column < p->base) continue;
-        for (int j = 0; j < NR_CUDA_SPIKES; j++) place += top[j].column < column;
-#pragma unroll
-        for (int e = 0; e < 4 * GROUPS; e++)
-            if (p->column(e) == column) {
-                a.q.spike_val[at * NR_CUDA_SPIKES + place] = p->x[e];
-                p->x[e] = 0.0f;
+        for (int j = 0; j < 4 * GROUPS; j++)
+            if (~(uint32_t)p.column(j) == *first) {
+                s->top[i] = key_of(own, p.column(j));
+                s->top_values[i] = p.x[j];
+                p.left_out |= 1u << j;
             }
     }
+    __syncthreads();
+}
+
+/* The five largest of the block's values, in s. */
+template <int THREADS, int GROUPS>
+static __device__ __forceinline__ void find_top(const row_part<THREADS, GROUPS> *p,
+                                                fused_shared *s) {
+    uint32_t own = 0;
+    if (threadIdx.x < TOP) s->top[threadIdx.x] = 0;
+    if (threadIdx.x == 0) s->n_keys = 0;
+#pragma unroll
+    for (int i = 0; i < 4 * GROUPS; i++) own = max(own, p->magnitude(i));
+    const uint32_t least = max(threshold<THREADS>(own, s->largest), 1u);
+    if (own >= least) {
+#pragma unroll
+        for (int i = 0; i < 4 * GROUPS; i++) {
+            if (p->magnitude(i) < least) continue;
+            const int at = atomicAdd(&s->n_keys, 1);
+            if (at >= CANDIDATES) continue;
+            s->keys[at] = key_of(p->magnitude(i), p->column(i));
+            s->values[at] = p->x[i];
+        }
+    }
+    __syncthreads();
+    const int n = s->n_keys;
+    if (n > CANDIDATES) {
+        find_one_by_one(*p, s);
+        return;
+    }
+    if ((int)threadIdx.x < n) rank_entry(s, s->keys, s->values, threadIdx.x, n);
+    __syncthreads();
+}
+
+/* The five largest of all the cluster's blocks, from the five of each. */
+template <int CLUSTER> static __device__ __forceinline__ void join_cluster(fused_shared *s) {
+    const int N = CLUSTER * TOP, t = threadIdx.x;
+    static_assert(N <= CANDIDATES, "room for all");
+    cluster_sync();
+    if (t < N) {
+        const uint32_t *own = (const uint32_t *)&s->top[t % TOP];
+        const uint32_t low = cluster_word(own, t / TOP), high = cluster_word(own + 1, t / TOP);
+        s->keys[t] = (order_key)high << 32 | low;
+        s->values[t] =
+            __uint_as_float(cluster_word((const uint32_t *)&s->top_values[t % TOP], t / TOP));
+    }
+    cluster_sync(); /* all have read what is written now */
+    if (t < TOP) s->top[t] = 0;
+    __syncthreads();
+    if (t < N) rank_entry(s, s->keys, s->values, t, N);
+    __syncthreads();
+}
+
+/* ---- storing ---- */
+
+/* f32 values, where they are not what was read, and codes; those of spikes and outliers are 0. */
+template <int THREADS, int GROUPS, row_source SOURCE>
+static __device__ __forceinline__ void put_row(const row_part<THREADS, GROUPS> *p,
+                                               const fused_args &a, int64_t at, order_key last,
+                                               float inverse) {
+    const uint32_t least = magnitude_of(last);
+    const int32_t column = column_of(last);
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
-        int32_t k = p->column(4 * j);
+        const int32_t k = p->column(4 * j);
+        const float *x = &p->x[4 * j];
         uint32_t word = 0;
+        if (k >= a.q.k_pad) continue;
+        if (SOURCE != SOURCE_PLAIN && k < a.q.n_in)
+            *(float4 *)((float *)a.q.x + at * a.q.ldx + k) = make_float4(x[0], x[1], x[2], x[3]);
 #pragma unroll
-        for (int e = 0; e < 4; e++)
-            word |= (uint32_t)(uint8_t)code_of(p->x[4 * j + e], inverse) << (8 * e);
-        if (k < a.q.k_pad) *(uint32_t *)(a.q.codes + at * a.q.k_pad + k) = word;
+        for (int e = 0; e < 4; e++) {
+            const uint32_t m = p->magnitude(4 * j + e);
+            const bool none = m == 0 || m > least || (m == least && k + e <= column);
+            const uint32_t code = (uint8_t)code_of(x[e], inverse);
+            word |= (none ? 0 : code) << (8 * e);
+        }
+        *(uint32_t *)(a.q.codes + at * a.q.k_pad + k) = word;
     }
 }
 
-/* Spikes' columns ascending, -1 where there are fewer; the row's scale. By one thread. */
-static __device__ void put_row_values(const fused_args &a, int64_t at, const candidate top[TOP],
-                                      float scale) {
+/* Spikes by column, -1 behind the last; by as many threads as there can be. */
+static __device__ __forceinline__ void put_spikes(const fused_args &a, int64_t at,
+                                                  const fused_shared *s) {
+    const int i = threadIdx.x;
+    if (i >= NR_CUDA_SPIKES) return;
+    const order_key own = s->top[i];
+    int place = 0;
 #pragma unroll
-    for (int i = 0; i < NR_CUDA_SPIKES; i++) {
-        int place = 0;
-#pragma unroll
-        for (int j = 0; j < NR_CUDA_SPIKES; j++) /* those of nothing come last, as they stand */
-            place += top[j].column < top[i].column || (top[j].column == top[i].column && j < i);
-        bool any = top[i].magnitude != 0;
-        a.q.spike_col[at * NR_CUDA_SPIKES + place] = any ? top[i].column : -1;
-        if (!any) a.q.spike_val[at * NR_CUDA_SPIKES + place] = 0.0f;
-    }
-    a.q.sx[at] = scale;
+    for (int j = 0; j < NR_CUDA_SPIKES; j++) /* those of nothing come last, as they stand */
+        place += own ? s->top[j] && column_of(s->top[j]) < column_of(own) : s->top[j] || j < i;
+    a.q.spike_col[at * NR_CUDA_SPIKES + place] = own ? column_of(own) : -1;
+    a.q.spike_val[at * NR_CUDA_SPIKES + place] = own ? s->top_values[i] : 0.0f;
 }
-
-/* Shared memory: what the warps found, a sum, and the row or the mask of outliers. */
-template <int THREADS> struct fused_shared {
-    candidate found[THREADS / 32][TOP];
-    uint32_t largest[THREADS / 32];
-    float total;
-};
 
 template <int THREADS, int GROUPS, row_source SOURCE, int CLUSTER>
-static __global__ void __launch_bounds__(THREADS) k_quantize_fused(fused_args a) {
+static __global__ void __launch_bounds__(THREADS, THREADS == 512   ? 2
+                                                  : THREADS == 256 ? 3
+                                                                   : 1)
+    k_quantize_fused(fused_args a) {
     extern __shared__ __align__(16) uint8_t shared[];
-    fused_shared<THREADS> *s = (fused_shared<THREADS> *)shared;
+    fused_shared *s = (fused_shared *)shared;
     float *row = (float *)(shared + (sizeof *s + 15) / 16 * 16);
     const int64_t at = blockIdx.x / CLUSTER;
+    const bool norm = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER;
+    static_assert(CLUSTER == 1 || SOURCE == SOURCE_PLAIN || SOURCE == SOURCE_GATED,
+                  "a norm needs the whole row");
     row_part<THREADS, GROUPS> p;
-    candidate top[TOP], list[TOP];
+    norm_weights<GROUPS> weights;
     float scale, inverse;
     p.base = (int32_t)(blockIdx.x % CLUSTER) * 4 * GROUPS * THREADS;
+    mark_outliers(&p, a);
+    if (norm && GROUPS <= 2) load_weights<THREADS, GROUPS, SOURCE>(&weights, a, &p);
     wait_for_launch_before();
     let_next_launch_begin();
-    load_row<THREADS, GROUPS, SOURCE>(&p, a, at, row, &s->total);
-    mark_row<THREADS, GROUPS>(&p, a, (uint32_t *)row);
-    find_own<THREADS, GROUPS>(&p, s->found[threadIdx.x / 32], s->largest);
-    gather_lists<THREADS / 32, CLUSTER>(list, s->found);
-    find_top(top, list);
-    uint32_t rest = top[NR_CUDA_SPIKES].magnitude;
+    load_row<THREADS, GROUPS, SOURCE>(&p, a, at);
+    if (norm) norm_row<THREADS, GROUPS, SOURCE>(&p, a, &weights, row, &s->total);
+    find_top(&p, s);
+    if (CLUSTER > 1) join_cluster<CLUSTER>(s);
+    const uint32_t rest = magnitude_of(s->top[NR_CUDA_SPIKES]);
     scale_of(rest ? __uint_as_float(rest - 1) : 0.0f, &scale, &inverse);
-    put_codes<THREADS, GROUPS>(&p, a, at, top, inverse);
-    if (threadIdx.x == 0 && p.base == 0) put_row_values(a, at, top, scale);
-    if (CLUSTER > 1) cluster_sync(); /* a block's lists are read until here */
+    put_row<THREADS, GROUPS, SOURCE>(&p, a, at, s->top[NR_CUDA_SPIKES - 1], inverse);
+    if (p.base) return;
+    put_spikes(a, at, s);
+    if (threadIdx.x == 0) a.q.sx[at] = scale;
 }
 
 template <int THREADS, int GROUPS, row_source SOURCE, int CLUSTER>
 static cudaError_t launch(const fused_args *a, bool overlap, cudaStream_t stream) {
-    static_assert(CLUSTER * THREADS * GROUPS * 4 >= 1024, "a part of a row a thread");
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attributes[2] = {};
     unsigned n = 0;
-    size_t row = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER ? (size_t)a->q.n_in * sizeof(float)
-                                                                : (size_t)(a->q.n_in + 31) / 32 * 4;
+    bool norm = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER;
+    size_t row = norm ? nr_round_up((size_t)a->q.n_in, CHAINS_STEP) * sizeof(float) : 0;
     config.gridDim = dim3((unsigned)a->q.m * CLUSTER);
     config.blockDim = dim3(THREADS);
-    config.dynamicSmemBytes = (sizeof(fused_shared<THREADS>) + 15) / 16 * 16 + row;
+    config.dynamicSmemBytes = (sizeof(fused_shared) + 15) / 16 * 16 + row;
     config.stream = stream;
     config.attrs = attributes;
     if (overlap) {
@@ -352,16 +429,37 @@ static bool has_clusters(void) {
            major == 9 && minor == 0;
 }
 
+#define WAYS 7
+#define CLUSTER_WAY 6
+
+/* Way 1 .. WAYS: threads, groups of four values of each, blocks of a row; largest row of each. */
+template <row_source SOURCE>
+static cudaError_t launch_way(const fused_args *a, int way, bool overlap, cudaStream_t stream) {
+    static const int32_t n_max[WAYS] = {1024, 4096, 4096, 4096, ROW_MAX, ROW_MAX, ROW_MAX};
+    if (way < 1 || way > WAYS || a->q.n_in > n_max[way - 1]) return cudaErrorInvalidValue;
+    switch (way) {
+    case 1: return launch<256, 1, SOURCE, 1>(a, overlap, stream);
+    case 2: return launch<256, 4, SOURCE, 1>(a, overlap, stream);
+    case 3: return launch<512, 2, SOURCE, 1>(a, overlap, stream);
+    case 4: return launch<1024, 1, SOURCE, 1>(a, overlap, stream);
+    case 5: return launch<1024, 3, SOURCE, 1>(a, overlap, stream);
+    default: break;
+    }
+    if constexpr (SOURCE == SOURCE_PLAIN || SOURCE == SOURCE_GATED) {
+        if (has_clusters() && way == CLUSTER_WAY)
+            return launch<128, 3, SOURCE, 8>(a, overlap, stream);
+        if (has_clusters()) return launch<512, 3, SOURCE, 2>(a, overlap, stream);
+    }
+    return cudaErrorInvalidValue;
+}
+
 template <row_source SOURCE>
 static cudaError_t choose(const fused_args *a, bool overlap, cudaStream_t stream) {
     const int32_t n = a->q.n_in;
-    /* Measured on an H200: 8.1 us against 10.4 for one row of 11008, but 4.8 against 3.9 for one
-     * of 4096, and 12.7 against 10.6 for 32 rows of 11008. */
-    if (n > 4096 && a->q.m <= 4 && has_clusters())
-        return launch<128, 3, SOURCE, 8>(a, overlap, stream);
-    if (n <= 1024) return launch<256, 1, SOURCE, 1>(a, overlap, stream);
-    if (n <= 4096) return launch<512, 2, SOURCE, 1>(a, overlap, stream);
-    return launch<1024, 3, SOURCE, 1>(a, overlap, stream);
+    const bool norm = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER;
+    int way = n <= 1024 ? 1 : n <= 4096 ? 3 : 5;
+    if (n > 4096 && a->q.m <= 4 && !norm && has_clusters()) way = CLUSTER_WAY;
+    return launch_way<SOURCE>(a, a->q.way ? a->q.way : way, overlap, stream);
 }
 
 cudaError_t nr_cuda_norm_quantize(const nr_cuda_norm_args *norm, const nr_cuda_quantize_args *q,
@@ -370,8 +468,9 @@ cudaError_t nr_cuda_norm_quantize(const nr_cuda_norm_args *norm, const nr_cuda_q
     a.q = *q;
     a.in = norm->x;
     a.gamma = norm->gamma, a.beta = norm->beta, a.eps = norm->eps;
-    if (fits(&a)) return norm->layer ? choose<SOURCE_LAYER>(&a, overlap, stream)
-                                     : choose<SOURCE_RMS>(&a, overlap, stream);
+    if (fits(&a))
+        return norm->layer ? choose<SOURCE_LAYER>(&a, overlap, stream)
+                           : choose<SOURCE_RMS>(&a, overlap, stream);
     cudaError_t e = nr_cuda_norm(norm, stream);
     return e == cudaSuccess ? nr_cuda_quantize(q, stream) : e;
 }
