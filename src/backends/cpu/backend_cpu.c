@@ -24,6 +24,10 @@
 #define CHUNKS_PER_THREAD 8
 #define CHUNKS_STREAMED 32
 
+/* Outputs of so many bytes are written past the caches: whoever reads them comes too late, and a
+ * line that is not fetched to be written over costs half. Less does stay in a shared cache. */
+#define PAST_CACHES_BYTES ((int64_t)24 << 20)
+
 typedef struct cpu_backend {
     nr_backend base;
     const nr_cpu_kernels *kernels;
@@ -97,13 +101,20 @@ static void run_linear(void *ctx, int64_t begin, int64_t end, int i_thread) {
     }
 }
 
+/* Whole lines, and nothing of y is read on the way. */
+static bool goes_past_caches(const nr_linear_args *a) {
+    return !a->residual && a->m * a->linear->n_out * (int64_t)sizeof *a->y >= PAST_CACHES_BYTES &&
+           (uintptr_t)a->y % 64 == 0 && a->ldy % 16 == 0;
+}
+
 static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
     cpu_backend *be = self(base);
     const nr_linear *w = a->linear;
     NR_ASSERT(w->n_in > 0 && w->n_in <= NR_REDUCTION_MAX && w->n_out > 0);
     NR_ASSERT(w->n_outliers >= 0 && w->n_outliers <= NR_LINEAR_OUTLIERS_MAX);
     if (a->m <= 0) return;
-    linear_split s = {.kernels = be->kernels, .job = {.args = a}};
+    linear_split s = {.kernels = be->kernels,
+                      .job = {.args = a, .past_caches = goes_past_caches(a)}};
     if (w->dtype == NR_DTYPE_I8) {
         linear_scratch at = linear_scratch_of(a->m, w->n_in);
         NR_ASSERT(at.end <= be->scratch_bytes);

@@ -31,6 +31,7 @@ typedef struct nr_linear_job {
     float *outliers; /* [m, NR_LINEAR_OUTLIERS_MAX] activations of the outlier columns */
     int32_t *spikes; /* [m, NR_QUANT_SPIKES] columns of the spikes, ascending, -1 last */
     float *spike_values; /* [m, NR_QUANT_SPIKES] activations there */
+    bool past_caches;    /* y is written past the caches, and nothing of it is read */
 } nr_linear_job;
 
 /* Whole lines, plus one so that rows of 2^n bytes do not share a cache set. */
@@ -40,6 +41,7 @@ static inline int64_t nr_cpu_xq_stride(int64_t n_in) {
 
 /* One tile of an i8 linear, as a kernel's dot_tile and dot_stream take it. */
 typedef struct nr_dot {
+    const nr_linear_job *job;
     int32_t *acc;           /* [rows][panels * 16] sums of code products */
     const uint8_t *xq;      /* [rows, ldq] */
     const int8_t *w;        /* the panels, panel_bytes apart, of n_k4 lines of 64 bytes */
@@ -47,7 +49,10 @@ typedef struct nr_dot {
     int64_t ldq, panel_bytes, n_k4;
     const int8_t *ahead; /* weights soon needed: ahead_bytes from here, or NULL */
     int64_t ahead_bytes;
+    int64_t row, panel; /* where the tile begins */
     int rows, panels;
+    int finished;          /* rows whose outputs are written */
+    struct nr_dot *before; /* the tile whose sums are there and whose outputs are not, or NULL */
     int shape; /* dot_tile's own, from one tile to the next; 0 at first */
 } nr_dot;
 
