@@ -26,7 +26,7 @@
 
 /* Outputs of so many bytes are written past the caches: whoever reads them comes too late, and a
  * line that is not fetched to be written over costs half. Less does stay in a shared cache. */
-#define PAST_CACHES_BYTES ((int64_t)24 << 20)
+#define PAST_CACHES_BYTES ((int64_t)4 << 20)
 
 typedef struct cpu_backend {
     nr_backend base;

@@ -64,7 +64,7 @@ static void start_with_rest(const nr_dot *d, int64_t k4) {
         }
 }
 
-static void finish_rows(nr_dot *d, int until, const nr_dot *next); /* cpu_linear.inc */
+static void finish_rows(nr_dot *d, int until); /* cpu_linear.inc */
 
 V_INLINE void fetch_ahead(const int8_t *w, int lines) {
     for (int i = 0; i < lines; i++) _mm_prefetch((const char *)w + 64 * i, _MM_HINT_T1);
@@ -97,7 +97,7 @@ V_INLINE void multiply(const nr_dot *d, int64_t steps, const int32_t *start, int
         if (two) _tile_dpbusd(1, 4, 7);
         if (lower && two) _tile_dpbusd(3, 5, 7);
         for (due += before->rows; due >= steps; due -= steps)
-            finish_rows(before, before->finished + 1, d);
+            finish_rows(before, before->finished + 1);
     }
     _tile_stored(0, acc, out_step);
     if (two) _tile_stored(1, acc + 16, out_step);
