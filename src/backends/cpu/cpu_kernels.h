@@ -60,6 +60,7 @@ typedef struct nr_cpu_kernels {
     const char *name;
     int row_tile;     /* rows of a linear tile: split points of m are multiples of it */
     int panel_tile;   /* panels of an i8 tile */
+    int64_t block_bytes; /* codes of a block of rows: what the second-level cache holds */
     int stream_rows;  /* up to so many rows, i8 panels are streamed one by one */
     int attention_rows; /* query rows that share one pass over the keys */
 
