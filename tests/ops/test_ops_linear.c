@@ -168,7 +168,8 @@ static void test_extremes(void) {
     linear_case_free(&c);
 }
 
-/* Long rows: codes of few rows fill a block, so that blocks, and tails of both, follow each other. */
+/* Long rows: codes of few rows fill a block, so that blocks and their tails follow each other, and
+ * sums may be kept from one part of the columns to the next. */
 static void test_blocks_of_rows(void) {
     linear_case c = linear_case_make(NR_DTYPE_I8, 55, 33001, true, 3, false, ops_ref.be);
     compare_linear(&c, 71, NR_ACTIVATION_NONE, true, true, false);

@@ -17,6 +17,7 @@
 #define V_TABLE nr_cpu_kernels_amx
 #define V_NAME "amx"
 #define V_BLOCK_BYTES (1000 << 10)
+#define V_FETCH_OUTPUTS 0
 #define V_SUMS_BYTES (256 << 10)
 #define V_I8_ROWS 32
 #define V_I8_PANELS 2
