@@ -168,22 +168,25 @@ static void test_extremes(void) {
     linear_case_free(&c);
 }
 
-/* Long rows: codes of few rows fill a block, so that blocks and their tails follow each other, and
- * sums may be kept from one part of the columns to the next. */
+/* Many rows, of which not all fit a block; and long ones, whose sums may be kept from one part of
+ * the columns to the next. */
 static void test_blocks_of_rows(void) {
-    linear_case c = linear_case_make(NR_DTYPE_I8, 55, 33001, true, 3, false, ops_ref.be);
-    compare_linear(&c, 71, NR_ACTIVATION_NONE, true, true, false);
+    linear_case c = linear_case_make(NR_DTYPE_I8, 21, 4090, true, 3, false, ops_ref.be);
+    compare_linear(&c, 300, NR_ACTIVATION_NONE, true, true, false);
+    linear_case_free(&c);
+    c = linear_case_make(NR_DTYPE_I8, 37, 9001, true, 3, false, ops_ref.be);
+    compare_linear(&c, 130, NR_ACTIVATION_NONE, true, true, false);
     linear_case_free(&c);
 }
 
 /* Outputs too large for caches may go past them: whole lines only, and all of them are there when
  * the op returns. */
 static void test_large_outputs(void) {
-    enum { M = 67, N = 96011, LDY = 96016 };
-    linear_case c = linear_case_make(NR_DTYPE_I8, N, 70, true, 2, false, ops_ref.be);
-    guarded x = random_floats(M * 70, 2.0f, 23);
+    enum { M = 67, N = 20011, K = 70, LDY = 20016 };
+    linear_case c = linear_case_make(NR_DTYPE_I8, N, K, true, 2, false, ops_ref.be);
+    guarded x = random_floats(M * K, 2.0f, 23);
     guarded want = guarded_alloc((size_t)M * LDY * sizeof(float)), got = guarded_copy(&want);
-    nr_linear_args a = {.y = want.data, .x = x.data, .ldy = LDY, .ldx = 70, .m = M,
+    nr_linear_args a = {.y = want.data, .x = x.data, .ldy = LDY, .ldx = K, .m = M,
                         .linear = &c.w, .activation = NR_ACTIVATION_RELU};
     ops_ref.be->ops->linear(ops_ref.be, &a);
     a.y = got.data;
