@@ -17,7 +17,6 @@
 #define V_TABLE nr_cpu_kernels_amx
 #define V_NAME "amx"
 #define V_BLOCK_BYTES (1000 << 10)
-#define V_FETCH_OUTPUTS 0
 #define V_SUMS_BYTES (256 << 10)
 #define V_I8_ROWS 32
 #define V_I8_PANELS 2
@@ -68,7 +67,7 @@ static void start_with_rest(const nr_dot *d, int64_t k4) {
         }
 }
 
-static void finish_rows(nr_dot *d, int until); /* cpu_linear.inc */
+static void finish_rows(nr_dot *d, int until, const nr_dot *now); /* cpu_linear.inc */
 
 V_INLINE void fetch_ahead(const int8_t *w, int lines) {
     for (int i = 0; i < lines; i++) _mm_prefetch((const char *)w + 64 * i, _MM_HINT_T1);
@@ -101,7 +100,7 @@ V_INLINE void multiply(const nr_dot *d, int64_t steps, const int32_t *start, int
         if (two) _tile_dpbusd(1, 4, 7);
         if (lower && two) _tile_dpbusd(3, 5, 7);
         for (due += before->rows; due >= steps; due -= steps)
-            finish_rows(before, before->finished + 1);
+            finish_rows(before, before->finished + 1, d);
     }
     _tile_stored(0, acc, out_step);
     if (two) _tile_stored(1, acc + 16, out_step);
