@@ -168,6 +168,39 @@ static void test_extremes(void) {
     linear_case_free(&c);
 }
 
+/* Many rows, of which not all fit a block; and long ones, whose sums may be kept from one part of
+ * the columns to the next. */
+static void test_blocks_of_rows(void) {
+    linear_case c = linear_case_make(NR_DTYPE_I8, 21, 4090, true, 3, false, ops_ref.be);
+    compare_linear(&c, 300, NR_ACTIVATION_NONE, true, true, false);
+    linear_case_free(&c);
+    c = linear_case_make(NR_DTYPE_I8, 37, 9001, true, 3, false, ops_ref.be);
+    compare_linear(&c, 130, NR_ACTIVATION_NONE, true, true, false);
+    linear_case_free(&c);
+}
+
+/* Outputs too large for caches may go past them: whole lines only, and all of them are there when
+ * the op returns. */
+static void test_large_outputs(void) {
+    enum { M = 67, N = 20011, K = 70, LDY = 20016 };
+    linear_case c = linear_case_make(NR_DTYPE_I8, N, K, true, 2, false, ops_ref.be);
+    guarded x = random_floats(M * K, 2.0f, 23);
+    guarded want = guarded_alloc((size_t)M * LDY * sizeof(float)), got = guarded_copy(&want);
+    nr_linear_args a = {.y = want.data, .x = x.data, .ldy = LDY, .ldx = K, .m = M,
+                        .linear = &c.w, .activation = NR_ACTIVATION_RELU};
+    ops_ref.be->ops->linear(ops_ref.be, &a);
+    a.y = got.data;
+    for (int b = 0; b < ops_n_tested; b++) {
+        memset(got.data, 0xff, got.bytes);
+        ops_tested[b].be->ops->linear(ops_tested[b].be, &a);
+        CHECK_SAME(got, want, ops_tested[b].label, "outputs of %zu bytes", got.bytes);
+    }
+    guarded_free(&got);
+    guarded_free(&want);
+    guarded_free(&x);
+    linear_case_free(&c);
+}
+
 /* A row of zeros gives zeros; of a tiny one only the spikes are left, below what scales hold. */
 static void test_zero_rows(void) {
     linear_case c = linear_case_make(NR_DTYPE_I8, 20, 50, false, 0, false, ops_ref.be);
@@ -358,6 +391,8 @@ int main(void) {
     test_shapes();
     test_every_output_tail();
     test_extremes();
+    test_blocks_of_rows();
+    test_large_outputs();
     test_residual();
     test_embed();
     return ops_end("ops_linear");

@@ -7,6 +7,7 @@
  * Scratch, lent by set_scratch and reused by every op:
  *   linear     codes [m, stride] u8 | scales [m] f32 | outlier activations [m, 32] f32
  *              | columns of the spikes [m, 4] i32 | their activations [m, 4] f32
+ *              | kept sums of each thread, where rows are long and many
  *   attention  one region a thread: scaled queries and scores of a tile of rows
  */
 #include "cpu_kernels.h"
@@ -23,6 +24,15 @@
  * items: the wait for the last one grows with its size. */
 #define CHUNKS_PER_THREAD 8
 #define CHUNKS_STREAMED 32
+
+/* Outputs of so many bytes are written past the caches: whoever reads them comes too late, and a
+ * line that is not fetched to be written over costs half. Less does stay in a shared cache. */
+#define PAST_CACHES_BYTES ((int64_t)4 << 20)
+
+/* Columns at a time where rows are long: even blocks of at most so many. */
+#define K_STEP 4096
+/* Weights that a shared cache keeps until the next block of rows needs them. */
+#define ROUND_BYTES ((int64_t)16 << 20)
 
 typedef struct cpu_backend {
     nr_backend base;
@@ -52,24 +62,37 @@ static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per
 /* ---- linear ---- */
 
 typedef struct linear_scratch {
-    size_t xq, scale, outliers, spikes, spike_values, end; /* byte offsets */
+    size_t xq, scale, outliers, spikes, spike_values, sums, end; /* byte offsets */
 } linear_scratch;
 
-static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
+/* Are rows so long, and so many, that they are multiplied K_STEP columns at a time? */
+static bool keeps_sums(const cpu_backend *be, int64_t m, int64_t n_in) {
+    return be->kernels->sums_bytes && n_in > K_STEP &&
+           m * nr_cpu_xq_stride(n_in) > be->kernels->block_bytes;
+}
+
+static linear_scratch linear_scratch_of(const cpu_backend *be, int64_t m, int64_t n_in) {
     linear_scratch s = {0};
     s.scale = nr_round_up((size_t)(m * nr_cpu_xq_stride(n_in)), NR_ALIGN_BYTES);
     s.outliers = nr_round_up(s.scale + (size_t)m * sizeof(float), NR_ALIGN_BYTES);
     s.spikes = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
     s.spike_values = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
     s.end = s.spike_values + (size_t)m * NR_QUANT_SPIKES * sizeof(float);
+    s.sums = s.end = nr_round_up(s.end, NR_ALIGN_BYTES);
+    if (keeps_sums(be, m, n_in)) s.end += be->kernels->sums_bytes * (size_t)nr_pool_size(be->pool);
     return s;
 }
 
+/* Items of a linear: a block of panels for a block of rows. A round is as many panels as a shared
+ * cache may keep; within it all panels pass over one block of rows, whose codes then stay in the
+ * second-level caches, before the next block comes. */
 typedef struct linear_split {
     const nr_cpu_kernels *kernels;
     nr_linear_job job;
-    int64_t n_panels, block; /* panels, panels of one item */
-    int64_t n_chunks, rows;  /* row chunks, rows of one */
+    int32_t *sums; /* kept sums of the first thread, or NULL */
+    int64_t n_panels, panels;         /* panels of the linear, of one item */
+    int64_t n_row_blocks, rows;       /* blocks of rows, rows of one */
+    int64_t n_panel_blocks, in_round; /* blocks of panels, those of one round */
 } linear_split;
 
 static void run_quantize(void *ctx, int64_t begin, int64_t end, int i_thread) {
@@ -78,23 +101,63 @@ static void run_quantize(void *ctx, int64_t begin, int64_t end, int i_thread) {
     s->kernels->quantize_rows(&s->job, begin, end);
 }
 
-/* Item i: block of panels i / n_chunks, chunk of rows i % n_chunks. Whole runs of blocks go to the
- * kernel in one call when rows are not split. */
+static int64_t linear_items(const linear_split *s) {
+    int64_t rounds = (s->n_panel_blocks + s->in_round - 1) / s->in_round;
+    return rounds * s->n_row_blocks * s->in_round;
+}
+
+/* Items that follow each other on the same rows go to the kernel in one call. The last round may be
+ * short of panels. */
 static void run_linear(void *ctx, int64_t begin, int64_t end, int i_thread) {
     const linear_split *s = ctx;
     const nr_linear_args *a = s->job.args;
     bool is_i8 = a->linear->dtype == NR_DTYPE_I8;
-    (void)i_thread;
-    while (begin < end) {
-        int64_t row0 = begin % s->n_chunks * s->rows, row1 = NR_MIN(row0 + s->rows, a->m);
-        int64_t next = s->n_chunks == 1 ? end : begin + 1;
-        int64_t panel0 = begin / s->n_chunks * s->block;
-        int64_t panel1 = s->n_chunks == 1 ? end * s->block : panel0 + s->block;
-        panel1 = NR_MIN(panel1, s->n_panels);
-        if (is_i8) s->kernels->linear_i8(&s->job, row0, row1, panel0, panel1);
+    int32_t *sums = s->sums ? s->sums + (size_t)i_thread * s->kernels->sums_bytes / 4 : NULL;
+    for (int64_t next = begin; begin < end; begin = next) {
+        int64_t run = begin / s->in_round, at = begin % s->in_round;
+        next = NR_MIN(end, (run + 1) * s->in_round);
+        int64_t row0 = run % s->n_row_blocks * s->rows, row1 = NR_MIN(row0 + s->rows, a->m);
+        int64_t panel0 = (run / s->n_row_blocks * s->in_round + at) * s->panels;
+        int64_t panel1 = NR_MIN(panel0 + (next - begin) * s->panels, s->n_panels);
+        if (panel0 >= panel1) continue;
+        if (is_i8) s->kernels->linear_i8(&s->job, row0, row1, panel0, panel1, sums);
         else s->kernels->linear_f32(&s->job, row0, row1, panel0, panel1);
-        begin = next;
     }
+}
+
+/* Blocks of rows: even ones of whole tiles, as many as caches or threads need. */
+static int64_t rows_of_block(const cpu_backend *be, const linear_split *s, bool stream) {
+    int64_t tile = be->kernels->row_tile, m = s->job.args->m, n_threads = nr_pool_size(be->pool);
+    int64_t items = n_threads == 1 ? 1 : n_threads * CHUNKS_PER_THREAD, blocks = 1;
+    if (s->job.xq && !stream) {
+        int64_t row_bytes = NR_MIN(s->job.ldq, s->job.k_step);
+        int64_t most = NR_MAX(be->kernels->block_bytes / row_bytes / tile, 1) * tile;
+        blocks = (m + most - 1) / most;
+    }
+    blocks = NR_MAX(blocks, (items + s->n_panel_blocks - 1) / s->n_panel_blocks);
+    blocks = NR_MIN(blocks, (m + tile - 1) / tile);
+    return ((m + blocks - 1) / blocks + tile - 1) / tile * tile;
+}
+
+static void split_linear(const cpu_backend *be, linear_split *s, bool stream) {
+    const nr_linear *w = s->job.args->linear;
+    int64_t panel_bytes = w->dtype == NR_DTYPE_I8 ? nr_panel_i8_bytes(w->n_in)
+                                                  : nr_panel_f32_count(w->n_in) * 4;
+    s->n_panels = nr_panel_count(w->n_out);
+    s->panels = stream ? 1 : be->kernels->panel_tile;
+    s->n_panel_blocks = (s->n_panels + s->panels - 1) / s->panels;
+    s->rows = rows_of_block(be, s, stream);
+    s->n_row_blocks = (s->job.args->m + s->rows - 1) / s->rows;
+    s->in_round = s->n_panel_blocks;
+    if (s->n_row_blocks > 1)
+        s->in_round =
+            NR_MAX(1, NR_MIN(s->n_panel_blocks, ROUND_BYTES / (s->panels * panel_bytes)));
+}
+
+/* Whole lines, and nothing of y is read on the way. */
+static bool goes_past_caches(const nr_linear_args *a) {
+    return !a->residual && a->m * a->linear->n_out * (int64_t)sizeof *a->y >= PAST_CACHES_BYTES &&
+           (uintptr_t)a->y % 64 == 0 && a->ldy % 16 == 0;
 }
 
 static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
@@ -103,9 +166,10 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
     NR_ASSERT(w->n_in > 0 && w->n_in <= NR_REDUCTION_MAX && w->n_out > 0);
     NR_ASSERT(w->n_outliers >= 0 && w->n_outliers <= NR_LINEAR_OUTLIERS_MAX);
     if (a->m <= 0) return;
-    linear_split s = {.kernels = be->kernels, .job = {.args = a}};
+    linear_split s = {.kernels = be->kernels,
+                      .job = {.args = a, .past_caches = goes_past_caches(a)}};
     if (w->dtype == NR_DTYPE_I8) {
-        linear_scratch at = linear_scratch_of(a->m, w->n_in);
+        linear_scratch at = linear_scratch_of(be, a->m, w->n_in);
         NR_ASSERT(at.end <= be->scratch_bytes);
         s.job.xq = be->scratch;
         s.job.ldq = nr_cpu_xq_stride(w->n_in);
@@ -113,21 +177,20 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
         s.job.outliers = (float *)(void *)(be->scratch + at.outliers);
         s.job.spikes = (int32_t *)(void *)(be->scratch + at.spikes);
         s.job.spike_values = (float *)(void *)(be->scratch + at.spike_values);
+        s.job.k_step = w->n_in;
+        if (keeps_sums(be, a->m, w->n_in)) {
+            int64_t passes = (w->n_in + K_STEP - 1) / K_STEP;
+            s.sums = (int32_t *)(void *)(be->scratch + at.sums);
+            s.job.k_step = ((w->n_in + passes - 1) / passes + 63) / 64 * 64;
+        }
         nr_pool_run(be->pool, a->m, grain_of(be, a->m, w->n_in), run_quantize, &s);
     }
-    int64_t items_wanted = (int64_t)nr_pool_size(be->pool) * CHUNKS_PER_THREAD;
-    s.n_panels = nr_panel_count(w->n_out);
     bool stream = a->m <= be->kernels->stream_rows;
-    s.block = stream ? 1 : be->kernels->panel_tile;
-    int64_t n_blocks = (s.n_panels + s.block - 1) / s.block, tile = be->kernels->row_tile;
-    int64_t chunks = NR_MIN((items_wanted + n_blocks - 1) / n_blocks, (a->m + tile - 1) / tile);
-    if (nr_pool_size(be->pool) == 1) chunks = 1;
-    s.rows = ((a->m + chunks - 1) / chunks + tile - 1) / tile * tile;
-    s.n_chunks = (a->m + s.rows - 1) / s.rows;
-    int64_t work = s.rows * s.block * NR_PANEL_ROWS * w->n_in;
-    int64_t grain = grain_for(be, n_blocks * s.n_chunks, work,
-                              stream ? CHUNKS_STREAMED : CHUNKS_PER_THREAD);
-    nr_pool_run(be->pool, n_blocks * s.n_chunks, grain, run_linear, &s);
+    split_linear(be, &s, stream);
+    int64_t work = s.rows * s.panels * NR_PANEL_ROWS * w->n_in, items = linear_items(&s);
+    int64_t grain =
+        grain_for(be, items, work, stream ? CHUNKS_STREAMED : CHUNKS_PER_THREAD);
+    nr_pool_run(be->pool, items, grain, run_linear, &s);
 }
 
 /* ---- ops on rows: one context, one callback an op ---- */
@@ -339,7 +402,7 @@ static int32_t cpu_argmax(nr_backend *be, const float *x, int32_t n) {
 static size_t cpu_scratch_bytes(const nr_backend *base, int64_t rows_max, int64_t n_in_max,
                                 int64_t keys_max) {
     const cpu_backend *be = (const cpu_backend *)base;
-    size_t linear = linear_scratch_of(rows_max, n_in_max).end;
+    size_t linear = linear_scratch_of(be, rows_max, n_in_max).end;
     size_t attention = attention_thread_bytes(be, NR_HEAD_DIM_MAX, keys_max) *
                        (size_t)nr_pool_size(be->pool);
     return NR_MAX(linear, attention);

@@ -31,6 +31,8 @@ typedef struct nr_linear_job {
     float *outliers; /* [m, NR_LINEAR_OUTLIERS_MAX] activations of the outlier columns */
     int32_t *spikes; /* [m, NR_QUANT_SPIKES] columns of the spikes, ascending, -1 last */
     float *spike_values; /* [m, NR_QUANT_SPIKES] activations there */
+    bool past_caches;    /* y is written past the caches, and nothing of it is read */
+    int64_t k_step;      /* columns of one pass: n_in, or a multiple of 64 where sums are kept */
 } nr_linear_job;
 
 /* Whole lines, plus one so that rows of 2^n bytes do not share a cache set. */
@@ -40,6 +42,7 @@ static inline int64_t nr_cpu_xq_stride(int64_t n_in) {
 
 /* One tile of an i8 linear, as a kernel's dot_tile and dot_stream take it. */
 typedef struct nr_dot {
+    const nr_linear_job *job;
     int32_t *acc;           /* [rows][panels * 16] sums of code products */
     const uint8_t *xq;      /* [rows, ldq] */
     const int8_t *w;        /* the panels, panel_bytes apart, of n_k4 lines of 64 bytes */
@@ -47,7 +50,11 @@ typedef struct nr_dot {
     int64_t ldq, panel_bytes, n_k4;
     const int8_t *ahead; /* weights soon needed: ahead_bytes from here, or NULL */
     int64_t ahead_bytes;
+    int64_t row, panel; /* where the tile begins */
     int rows, panels;
+    bool goes_on;          /* acc holds the sums of the columns before */
+    int finished;          /* rows whose outputs are written */
+    struct nr_dot *before; /* the tile whose sums are there and whose outputs are not, or NULL */
     int shape; /* dot_tile's own, from one tile to the next; 0 at first */
 } nr_dot;
 
@@ -55,6 +62,9 @@ typedef struct nr_cpu_kernels {
     const char *name;
     int row_tile;     /* rows of a linear tile: split points of m are multiples of it */
     int panel_tile;   /* panels of an i8 tile */
+    int64_t block_bytes; /* codes of a block of rows: what the second-level cache holds */
+    size_t sums_bytes; /* kept sums of a thread, 0: none. Rows too long for block_bytes are then
+                        * multiplied k_step columns at a time */
     int stream_rows;  /* up to so many rows, i8 panels are streamed one by one */
     int attention_rows; /* query rows that share one pass over the keys */
 
@@ -62,9 +72,10 @@ typedef struct nr_cpu_kernels {
     void (*quantize_rows)(const nr_linear_job *job, int64_t row0, int64_t row1);
     /* What quantising one row of activations loses: [n_in]. */
     void (*residual_row)(float *r, const float *x, const nr_linear *w);
-    /* y for rows [row0, row1) and output panels [panel0, panel1), epilogue included. */
+    /* y for rows [row0, row1) and output panels [panel0, panel1), epilogue included. sums: this
+     * thread's sums_bytes where job->k_step < n_in. */
     void (*linear_i8)(const nr_linear_job *job, int64_t row0, int64_t row1, int64_t panel0,
-                      int64_t panel1);
+                      int64_t panel1, int32_t *sums);
     void (*linear_f32)(const nr_linear_job *job, int64_t row0, int64_t row1, int64_t panel0,
                        int64_t panel1);
     void (*embed_row)(float *y, int32_t id, const nr_linear *table);

@@ -7,12 +7,17 @@
  * lie) and adds to 16 x 16 int32 sums: 16,384 products in 16 cycles. Codes are unsigned, with the
  * offset of cpu_avx512.inc. Four tiles are loaded for four products, which the second-level cache
  * just bears; weights have to be there before they are needed, so every step fetches some.
+ *
+ * The products leave the vector units free: the epilogue of the tile before goes along, some rows
+ * a step. Activations are loaded past the first-level cache (their rows come round when it has long
+ * been filled anew), which then keeps two panels of up to 1024 columns.
  */
 #include "cpu_avx512.inc"
 
 #define V_TABLE nr_cpu_kernels_amx
 #define V_NAME "amx"
-#define V_BLOCK_BYTES (1340 << 10)
+#define V_BLOCK_BYTES (1000 << 10)
+#define V_SUMS_BYTES (256 << 10)
 #define V_I8_ROWS 32
 #define V_I8_PANELS 2
 
@@ -48,17 +53,21 @@ static void dot_done(void) {
     _tile_release();
 }
 
-/* acc: what sums begin with, the offset and the lines from k4 on, which fill no tile. */
+/* acc: what sums begin with, the sums before or the offset, and the lines from k4 on, which fill no
+ * tile. */
 static void start_with_rest(const nr_dot *d, int64_t k4) {
     for (int r = 0; r < d->rows; r++)
         for (int p = 0; p < d->panels; p++) {
-            __m512i sum = offset_of(d->row_sum + 16 * p);
+            int32_t *acc = d->acc + (r * d->panels + p) * 16;
+            __m512i sum = d->goes_on ? _mm512_loadu_si512(acc) : offset_of(d->row_sum + 16 * p);
             for (int64_t k = k4; k < d->n_k4; k++)
                 sum = _mm512_dpbusd_epi32(sum, four_codes(d->xq + r * d->ldq + 4 * k),
                                           _mm512_loadu_si512(d->w + p * d->panel_bytes + 64 * k));
-            _mm512_storeu_si512(d->acc + (r * d->panels + p) * 16, sum);
+            _mm512_storeu_si512(acc, sum);
         }
 }
+
+static void finish_rows(nr_dot *d, int until, const nr_dot *now); /* cpu_linear.inc */
 
 V_INLINE void fetch_ahead(const int8_t *w, int lines) {
     for (int i = 0; i < lines; i++) _mm_prefetch((const char *)w + 64 * i, _MM_HINT_T1);
@@ -71,6 +80,8 @@ V_INLINE void multiply(const nr_dot *d, int64_t steps, const int32_t *start, int
     const uint8_t *xq = d->xq, *xq_lower = xq + TILE_ROWS * ldq;
     const int8_t *w0 = d->w, *w1 = w0 + d->panel_bytes, *ahead = d->ahead;
     const int lines = (int)((d->ahead_bytes / 64 + steps - 1) / NR_MAX(steps, 1));
+    nr_dot *before = d->before;
+    int64_t due = 0;
     int32_t *acc = d->acc, *acc_lower = acc + TILE_ROWS * d->panels * 16;
     const int32_t *start_lower = start + TILE_ROWS * start_step / 4;
     FOR_TILES(start);
@@ -79,15 +90,17 @@ V_INLINE void multiply(const nr_dot *d, int64_t steps, const int32_t *start, int
     if (lower) _tile_loadd(2, start_lower, start_step);
     if (lower && two) _tile_loadd(3, start_lower + 16, start_step);
     for (int64_t i = 0; i < steps; i++, ahead += 64 * lines) {
-        _tile_loadd(4, xq + 64 * i, ldq);
+        _tile_stream_loadd(4, xq + 64 * i, ldq);
         _tile_loadd(6, w0 + TILE_BYTES * i, 64);
         fetch_ahead(ahead, lines);
         _tile_dpbusd(0, 4, 6);
-        if (lower) _tile_loadd(5, xq_lower + 64 * i, ldq);
+        if (lower) _tile_stream_loadd(5, xq_lower + 64 * i, ldq);
         if (lower) _tile_dpbusd(2, 5, 6);
         if (two) _tile_loadd(7, w1 + TILE_BYTES * i, 64);
         if (two) _tile_dpbusd(1, 4, 7);
         if (lower && two) _tile_dpbusd(3, 5, 7);
+        for (due += before->rows; due >= steps; due -= steps)
+            finish_rows(before, before->finished + 1, d);
     }
     _tile_stored(0, acc, out_step);
     if (two) _tile_stored(1, acc + 16, out_step);
@@ -101,8 +114,8 @@ static void dot_tile(nr_dot *d) {
     int64_t steps = d->n_k4 / TILE_LINES, start_step = 0;
     for (int p = 0; p < d->panels; p++)
         _mm512_store_si512(offsets + 16 * p, offset_of(d->row_sum + 16 * p));
-    if (d->n_k4 % TILE_LINES) {
-        start_with_rest(d, steps * TILE_LINES);
+    if (d->n_k4 % TILE_LINES) start_with_rest(d, steps * TILE_LINES);
+    if (d->n_k4 % TILE_LINES || d->goes_on) {
         start = d->acc;
         start_step = d->panels * 64;
     }

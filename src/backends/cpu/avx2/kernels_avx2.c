@@ -18,6 +18,7 @@
 #define V_NAME "avx2"
 #define V_CODE_OFFSET 0
 #define V_BLOCK_BYTES (1 << 20)
+#define V_SUMS_BYTES 0
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4
@@ -40,6 +41,11 @@ V_INLINE void v_store(float *p, vf v) {
     _mm256_storeu_ps(p, v.a);
     _mm256_storeu_ps(p + 8, v.b);
 }
+V_INLINE void v_store_past(float *p, vf v) {
+    _mm256_stream_ps(p, v.a);
+    _mm256_stream_ps(p + 8, v.b);
+}
+V_INLINE void v_stored_past(void) { _mm_sfence(); }
 /* Lanes of the register that starts at lane `first` and are below n: all ones. */
 V_INLINE __m256i mask_below(int n, int first) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -65,6 +71,14 @@ V_INLINE vf v_load_i8(const int8_t *p) {
     __m128i codes = _mm_loadu_si128((const __m128i *)p);
     return v_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
                   _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8))));
+}
+V_INLINE __m256 code_of_4(const int8_t *p, uint32_t i) { /* up to the sign's place, and down */
+    __m256i line = _mm256_loadu_si256((const __m256i *)p);
+    line = _mm256_sllv_epi32(line, _mm256_set1_epi32(24 - 8 * (int)i));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(line, 24));
+}
+V_INLINE vf v_load_i8_of_4(const int8_t *p, uint32_t i) {
+    return v_pair(code_of_4(p, i), code_of_4(p + 32, i));
 }
 V_INLINE vf v_load_i32(const int32_t *p) {
     return v_pair(_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)p)),

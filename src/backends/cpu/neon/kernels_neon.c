@@ -17,6 +17,7 @@
 #define V_NAME "neon"
 #define V_CODE_OFFSET 0
 #define V_BLOCK_BYTES (1 << 20)
+#define V_SUMS_BYTES 0
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4
@@ -56,6 +57,13 @@ V_INLINE vf v_load_f16(const uint16_t *p) {
 V_INLINE void v_store_f16(uint16_t *p, vf v) {
     NR_UNROLL for (int i = 0; i < 4; i++)
         vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(v.q[i])));
+}
+V_INLINE void v_store_past(float *p, vf v) { v_store(p, v); }
+V_INLINE void v_stored_past(void) {}
+V_INLINE vf v_load_i8_of_4(const int8_t *p, uint32_t j) { /* up to the sign's place, and down */
+    const int32x4_t up = vdupq_n_s32(24 - 8 * (int)j);
+    FOUR(vcvtq_f32_s32(
+        vshrq_n_s32(vshlq_s32(vreinterpretq_s32_s8(vld1q_s8(p + 16 * i)), up), 24)));
 }
 V_INLINE vf v_load_i8(const int8_t *p) {
     int8x16_t codes = vld1q_s8(p);

@@ -23,6 +23,7 @@
 #define V_NAME "scalar"
 #define V_CODE_OFFSET 0
 #define V_BLOCK_BYTES (1 << 20)
+#define V_SUMS_BYTES 0
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4
@@ -46,8 +47,11 @@ V_INLINE vf v_load(const float *p) { LANEWISE(p[i]); }
 V_INLINE vf v_load_n(const float *p, int n) { LANEWISE(i < n ? p[i] : 0.0f); }
 V_INLINE vf v_load_f16(const uint16_t *p) { LANEWISE(nr_f16_to_f32(p[i])); }
 V_INLINE vf v_load_i8(const int8_t *p) { LANEWISE((float)p[i]); }
+V_INLINE vf v_load_i8_of_4(const int8_t *p, uint32_t j) { LANEWISE((float)p[4 * i + (int)j]); }
 V_INLINE vf v_load_i32(const int32_t *p) { LANEWISE((float)p[i]); }
 V_INLINE void v_store(float *p, vf a) { EACH p[i] = a.f[i]; }
+V_INLINE void v_store_past(float *p, vf a) { v_store(p, a); }
+V_INLINE void v_stored_past(void) {}
 V_INLINE void v_store_n(float *p, vf a, int n) {
     for (int i = 0; i < n; i++) p[i] = a.f[i];
 }
