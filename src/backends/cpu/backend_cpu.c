@@ -7,7 +7,6 @@
  * Scratch, lent by set_scratch and reused by every op:
  *   linear     codes [m, stride] u8 | scales [m] f32 | outlier activations [m, 32] f32
  *              | columns of the spikes [m, 4] i32 | their activations [m, 4] f32
- *              | kept sums of each thread, where rows are long and many
  *   attention  one region a thread: scaled queries and scores of a tile of rows
  */
 #include "cpu_kernels.h"
@@ -29,8 +28,6 @@
  * line that is not fetched to be written over costs half. Less does stay in a shared cache. */
 #define PAST_CACHES_BYTES ((int64_t)4 << 20)
 
-/* Columns at a time where rows are long: even blocks of at most so many. */
-#define K_STEP 4096
 /* Weights that a shared cache keeps until the next block of rows needs them. */
 #define ROUND_BYTES ((int64_t)16 << 20)
 
@@ -62,24 +59,16 @@ static int64_t grain_of(const cpu_backend *be, int64_t n_items, int64_t work_per
 /* ---- linear ---- */
 
 typedef struct linear_scratch {
-    size_t xq, scale, outliers, spikes, spike_values, sums, end; /* byte offsets */
+    size_t xq, scale, outliers, spikes, spike_values, end; /* byte offsets */
 } linear_scratch;
 
-/* Are rows so long, and so many, that they are multiplied K_STEP columns at a time? */
-static bool keeps_sums(const cpu_backend *be, int64_t m, int64_t n_in) {
-    return be->kernels->sums_bytes && n_in > K_STEP &&
-           m * nr_cpu_xq_stride(n_in) > be->kernels->block_bytes;
-}
-
-static linear_scratch linear_scratch_of(const cpu_backend *be, int64_t m, int64_t n_in) {
+static linear_scratch linear_scratch_of(int64_t m, int64_t n_in) {
     linear_scratch s = {0};
     s.scale = nr_round_up((size_t)(m * nr_cpu_xq_stride(n_in)), NR_ALIGN_BYTES);
     s.outliers = nr_round_up(s.scale + (size_t)m * sizeof(float), NR_ALIGN_BYTES);
     s.spikes = s.outliers + (size_t)m * NR_LINEAR_OUTLIERS_MAX * sizeof(float);
     s.spike_values = s.spikes + (size_t)m * NR_QUANT_SPIKES * sizeof(int32_t);
     s.end = s.spike_values + (size_t)m * NR_QUANT_SPIKES * sizeof(float);
-    s.sums = s.end = nr_round_up(s.end, NR_ALIGN_BYTES);
-    if (keeps_sums(be, m, n_in)) s.end += be->kernels->sums_bytes * (size_t)nr_pool_size(be->pool);
     return s;
 }
 
@@ -89,7 +78,6 @@ static linear_scratch linear_scratch_of(const cpu_backend *be, int64_t m, int64_
 typedef struct linear_split {
     const nr_cpu_kernels *kernels;
     nr_linear_job job;
-    int32_t *sums; /* kept sums of the first thread, or NULL */
     int64_t n_panels, panels;         /* panels of the linear, of one item */
     int64_t n_row_blocks, rows;       /* blocks of rows, rows of one */
     int64_t n_panel_blocks, in_round; /* blocks of panels, those of one round */
@@ -112,7 +100,7 @@ static void run_linear(void *ctx, int64_t begin, int64_t end, int i_thread) {
     const linear_split *s = ctx;
     const nr_linear_args *a = s->job.args;
     bool is_i8 = a->linear->dtype == NR_DTYPE_I8;
-    int32_t *sums = s->sums ? s->sums + (size_t)i_thread * s->kernels->sums_bytes / 4 : NULL;
+    (void)i_thread;
     for (int64_t next = begin; begin < end; begin = next) {
         int64_t run = begin / s->in_round, at = begin % s->in_round;
         next = NR_MIN(end, (run + 1) * s->in_round);
@@ -120,7 +108,7 @@ static void run_linear(void *ctx, int64_t begin, int64_t end, int i_thread) {
         int64_t panel0 = (run / s->n_row_blocks * s->in_round + at) * s->panels;
         int64_t panel1 = NR_MIN(panel0 + (next - begin) * s->panels, s->n_panels);
         if (panel0 >= panel1) continue;
-        if (is_i8) s->kernels->linear_i8(&s->job, row0, row1, panel0, panel1, sums);
+        if (is_i8) s->kernels->linear_i8(&s->job, row0, row1, panel0, panel1);
         else s->kernels->linear_f32(&s->job, row0, row1, panel0, panel1);
     }
 }
@@ -130,8 +118,7 @@ static int64_t rows_of_block(const cpu_backend *be, const linear_split *s, bool 
     int64_t tile = be->kernels->row_tile, m = s->job.args->m, n_threads = nr_pool_size(be->pool);
     int64_t items = n_threads == 1 ? 1 : n_threads * CHUNKS_PER_THREAD, blocks = 1;
     if (s->job.xq && !stream) {
-        int64_t row_bytes = NR_MIN(s->job.ldq, s->job.k_step);
-        int64_t most = NR_MAX(be->kernels->block_bytes / row_bytes / tile, 1) * tile;
+        int64_t most = NR_MAX(be->kernels->block_bytes / s->job.ldq / tile, 1) * tile;
         blocks = (m + most - 1) / most;
     }
     blocks = NR_MAX(blocks, (items + s->n_panel_blocks - 1) / s->n_panel_blocks);
@@ -169,7 +156,7 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
     linear_split s = {.kernels = be->kernels,
                       .job = {.args = a, .past_caches = goes_past_caches(a)}};
     if (w->dtype == NR_DTYPE_I8) {
-        linear_scratch at = linear_scratch_of(be, a->m, w->n_in);
+        linear_scratch at = linear_scratch_of(a->m, w->n_in);
         NR_ASSERT(at.end <= be->scratch_bytes);
         s.job.xq = be->scratch;
         s.job.ldq = nr_cpu_xq_stride(w->n_in);
@@ -177,12 +164,6 @@ static void cpu_linear(nr_backend *base, const nr_linear_args *a) {
         s.job.outliers = (float *)(void *)(be->scratch + at.outliers);
         s.job.spikes = (int32_t *)(void *)(be->scratch + at.spikes);
         s.job.spike_values = (float *)(void *)(be->scratch + at.spike_values);
-        s.job.k_step = w->n_in;
-        if (keeps_sums(be, a->m, w->n_in)) {
-            int64_t passes = (w->n_in + K_STEP - 1) / K_STEP;
-            s.sums = (int32_t *)(void *)(be->scratch + at.sums);
-            s.job.k_step = ((w->n_in + passes - 1) / passes + 63) / 64 * 64;
-        }
         nr_pool_run(be->pool, a->m, grain_of(be, a->m, w->n_in), run_quantize, &s);
     }
     bool stream = a->m <= be->kernels->stream_rows;
@@ -402,7 +383,7 @@ static int32_t cpu_argmax(nr_backend *be, const float *x, int32_t n) {
 static size_t cpu_scratch_bytes(const nr_backend *base, int64_t rows_max, int64_t n_in_max,
                                 int64_t keys_max) {
     const cpu_backend *be = (const cpu_backend *)base;
-    size_t linear = linear_scratch_of(be, rows_max, n_in_max).end;
+    size_t linear = linear_scratch_of(rows_max, n_in_max).end;
     size_t attention = attention_thread_bytes(be, NR_HEAD_DIM_MAX, keys_max) *
                        (size_t)nr_pool_size(be->pool);
     return NR_MAX(linear, attention);

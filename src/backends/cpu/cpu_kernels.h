@@ -32,7 +32,6 @@ typedef struct nr_linear_job {
     int32_t *spikes; /* [m, NR_QUANT_SPIKES] columns of the spikes, ascending, -1 last */
     float *spike_values; /* [m, NR_QUANT_SPIKES] activations there */
     bool past_caches;    /* y is written past the caches, and nothing of it is read */
-    int64_t k_step;      /* columns of one pass: n_in, or a multiple of 64 where sums are kept */
 } nr_linear_job;
 
 /* Whole lines, plus one so that rows of 2^n bytes do not share a cache set. */
@@ -52,7 +51,6 @@ typedef struct nr_dot {
     int64_t ahead_bytes;
     int64_t row, panel; /* where the tile begins */
     int rows, panels;
-    bool goes_on;          /* acc holds the sums of the columns before */
     int finished;          /* rows whose outputs are written */
     struct nr_dot *before; /* the tile whose sums are there and whose outputs are not, or NULL */
     int shape; /* dot_tile's own, from one tile to the next; 0 at first */
@@ -63,8 +61,6 @@ typedef struct nr_cpu_kernels {
     int row_tile;     /* rows of a linear tile: split points of m are multiples of it */
     int panel_tile;   /* panels of an i8 tile */
     int64_t block_bytes; /* codes of a block of rows: what the second-level cache holds */
-    size_t sums_bytes; /* kept sums of a thread, 0: none. Rows too long for block_bytes are then
-                        * multiplied k_step columns at a time */
     int stream_rows;  /* up to so many rows, i8 panels are streamed one by one */
     int attention_rows; /* query rows that share one pass over the keys */
 
@@ -72,10 +68,9 @@ typedef struct nr_cpu_kernels {
     void (*quantize_rows)(const nr_linear_job *job, int64_t row0, int64_t row1);
     /* What quantising one row of activations loses: [n_in]. */
     void (*residual_row)(float *r, const float *x, const nr_linear *w);
-    /* y for rows [row0, row1) and output panels [panel0, panel1), epilogue included. sums: this
-     * thread's sums_bytes where job->k_step < n_in. */
+    /* y for rows [row0, row1) and output panels [panel0, panel1), epilogue included. */
     void (*linear_i8)(const nr_linear_job *job, int64_t row0, int64_t row1, int64_t panel0,
-                      int64_t panel1, int32_t *sums);
+                      int64_t panel1);
     void (*linear_f32)(const nr_linear_job *job, int64_t row0, int64_t row1, int64_t panel0,
                        int64_t panel1);
     void (*embed_row)(float *y, int32_t id, const nr_linear *table);

@@ -17,7 +17,6 @@
 #define V_TABLE nr_cpu_kernels_amx
 #define V_NAME "amx"
 #define V_BLOCK_BYTES (1000 << 10)
-#define V_SUMS_BYTES (256 << 10)
 #define V_I8_ROWS 32
 #define V_I8_PANELS 2
 
@@ -53,17 +52,15 @@ static void dot_done(void) {
     _tile_release();
 }
 
-/* acc: what sums begin with, the sums before or the offset, and the lines from k4 on, which fill no
- * tile. */
+/* acc: what sums begin with, the offset and the lines from k4 on, which fill no tile. */
 static void start_with_rest(const nr_dot *d, int64_t k4) {
     for (int r = 0; r < d->rows; r++)
         for (int p = 0; p < d->panels; p++) {
-            int32_t *acc = d->acc + (r * d->panels + p) * 16;
-            __m512i sum = d->goes_on ? _mm512_loadu_si512(acc) : offset_of(d->row_sum + 16 * p);
+            __m512i sum = offset_of(d->row_sum + 16 * p);
             for (int64_t k = k4; k < d->n_k4; k++)
                 sum = _mm512_dpbusd_epi32(sum, four_codes(d->xq + r * d->ldq + 4 * k),
                                           _mm512_loadu_si512(d->w + p * d->panel_bytes + 64 * k));
-            _mm512_storeu_si512(acc, sum);
+            _mm512_storeu_si512(d->acc + (r * d->panels + p) * 16, sum);
         }
 }
 
@@ -114,8 +111,8 @@ static void dot_tile(nr_dot *d) {
     int64_t steps = d->n_k4 / TILE_LINES, start_step = 0;
     for (int p = 0; p < d->panels; p++)
         _mm512_store_si512(offsets + 16 * p, offset_of(d->row_sum + 16 * p));
-    if (d->n_k4 % TILE_LINES) start_with_rest(d, steps * TILE_LINES);
-    if (d->n_k4 % TILE_LINES || d->goes_on) {
+    if (d->n_k4 % TILE_LINES) {
+        start_with_rest(d, steps * TILE_LINES);
         start = d->acc;
         start_step = d->panels * 64;
     }

@@ -18,7 +18,6 @@
 #define V_NAME "avx2"
 #define V_CODE_OFFSET 0
 #define V_BLOCK_BYTES (1 << 20)
-#define V_SUMS_BYTES 0
 #define V_I8_ROWS 4
 #define V_I8_PANELS 1
 #define V_STREAM_ROWS 4

@@ -7,7 +7,6 @@
 #define V_TABLE nr_cpu_kernels_avx512vnni
 #define V_NAME "avx512vnni"
 #define V_BLOCK_BYTES (1 << 20)
-#define V_SUMS_BYTES 0
 #define V_I8_ROWS 6
 #define V_I8_PANELS 4
 
