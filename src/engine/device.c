@@ -43,19 +43,30 @@ nr_status nr_device_open(nr_device device, const nr_engine_options *o, bool plan
     return nr_backend_cpu_open(o->n_threads, o->cpu_kernels, out, err);
 }
 
-nr_status nr_device_open_for_plan(nr_device *device, const nr_engine_options *o, nr_backend **out,
+nr_status nr_device_open_for_plan(nr_device *device, nr_engine_options *o, nr_backend **out,
                                   nr_error *err) {
     nr_device card = {.kind = NR_DEVICE_CUDA, .card = device->card};
     if (device->kind != NR_DEVICE_AUTO) return nr_device_open(*device, o, true, out, err);
     bool there = nr_device_open(card, o, false, out, NULL) == NR_STATUS_OK;
     *device = there ? card : (nr_device){.kind = NR_DEVICE_CPU};
-    return there ? NR_STATUS_OK : nr_device_open(*device, o, true, out, err);
+    if (there) return NR_STATUS_OK;
+    nr_device_forget_card(o);
+    return nr_device_open(*device, o, true, out, err);
+}
+
+void nr_device_forget_card(nr_engine_options *o) {
+    o->vram_bytes_max = 0;
+    o->gpu_layers = NR_GPU_LAYERS_AUTO;
+    o->vision = NR_VISION_AUTO;
 }
 
 nr_status nr_device_settle(nr_device device, nr_engine_options *o, nr_error *err) {
     NR_FAIL_IF(device.kind == NR_DEVICE_CPU && o->vram_bytes_max != 0, UNSUPPORTED,
                "a ceiling of %llu bytes of VRAM, but the device is the CPU",
                (unsigned long long)o->vram_bytes_max);
+    NR_FAIL_IF(device.kind == NR_DEVICE_CPU &&
+                   (o->gpu_layers != NR_GPU_LAYERS_AUTO || o->vision == NR_VISION_GPU),
+               UNSUPPORTED, "layers or the vision tower for a card, but the device is the CPU");
     if (device.kind == NR_DEVICE_CUDA && o->prefill_rows == 0) o->prefill_rows = CUDA_PREFILL_ROWS;
     return NR_STATUS_OK;
 }
