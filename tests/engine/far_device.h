@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 
 #define FAR_ALIGN ((size_t)256) /* as the card's */
+#define FAR_PAGE ((size_t)2 << 20)
 #define FAR_RANGES_MAX 64
 
 /* What happened since the program cleared it, and what the device says it has. */
@@ -47,8 +48,9 @@ typedef struct far_backend {
     nr_backend *cpu; /* owns */
     bool plan_only, in_step;
     uint64_t ops_in_step;
-    uint8_t *block; /* owns [mapped] */
+    void *map; /* owns [mapped] */
     size_t bytes, mapped;
+    uint8_t *block; /* of it [bytes] */
     far_range ranges[FAR_RANGES_MAX]; /* taken, ascending */
     int n_ranges;
     pthread_mutex_t lock; /* while the block is open */
@@ -66,13 +68,13 @@ static void far_die(const char *what) {
 static nr_backend *far_enter(nr_backend *be) {
     far_backend *f = far_self(be);
     pthread_mutex_lock(&f->lock);
-    if (f->block && mprotect(f->block, f->mapped, PROT_READ | PROT_WRITE) != 0) far_die("mprotect");
+    if (f->map && mprotect(f->map, f->mapped, PROT_READ | PROT_WRITE) != 0) far_die("mprotect");
     return f->cpu;
 }
 
 static void far_leave(nr_backend *be) {
     far_backend *f = far_self(be);
-    if (f->block && mprotect(f->block, f->mapped, PROT_NONE) != 0) far_die("mprotect");
+    if (f->map && mprotect(f->map, f->mapped, PROT_NONE) != 0) far_die("mprotect");
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -128,12 +130,14 @@ static nr_status far_reserve(nr_backend *be, size_t bytes, nr_error *err) {
     if (f->block || f->plan_only) far_die("reserved twice, or for a plan");
     NR_FAIL_IF(far.free_bytes && bytes > far.free_bytes, NO_MEMORY, "far: %zu bytes, %llu are free",
                bytes, (unsigned long long)far.free_bytes);
-    size_t mapped = nr_round_up(bytes, (size_t)sysconf(_SC_PAGESIZE));
-    void *block = mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    NR_FAIL_IF(block == MAP_FAILED, NO_MEMORY, "far: %zu bytes", bytes);
-    f->block = block;
-    f->bytes = bytes;
+    size_t mapped = nr_round_up(bytes, FAR_PAGE) + FAR_PAGE;
+    void *map = mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    NR_FAIL_IF(map == MAP_FAILED, NO_MEMORY, "far: %zu bytes", bytes);
+    (void)madvise(map, mapped, MADV_HUGEPAGE); /* few to open and to forbid */
+    f->map = map;
     f->mapped = mapped;
+    f->block = (uint8_t *)map + (FAR_PAGE - (uintptr_t)map % FAR_PAGE) % FAR_PAGE;
+    f->bytes = bytes;
     return NR_STATUS_OK;
 }
 
@@ -335,7 +339,7 @@ static void far_argmax_each(nr_backend *be, const float *const *rows, int n_rows
 static void far_close(nr_backend *be) {
     far_backend *f = far_self(be);
     if (f->n_ranges > 0) far_die("arenas are left");
-    if (f->block) munmap(f->block, f->mapped);
+    if (f->map) munmap(f->map, f->mapped);
     nr_backend_close(f->cpu);
     pthread_mutex_destroy(&f->lock);
     nr_free(f);
@@ -376,7 +380,7 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     NR_FAIL_IF(device != 0, UNSUPPORTED, "cuda:%d: there is one far device", device);
     far_backend *f = nr_calloc(1, sizeof *f);
     NR_FAIL_IF(!f, NO_MEMORY, "far device");
-    nr_status status = nr_backend_cpu_open(2, NULL, &f->cpu, err);
+    nr_status status = nr_backend_cpu_open(1, NULL, &f->cpu, err);
     if (status != NR_STATUS_OK) {
         nr_free(f);
         return status;
