@@ -209,6 +209,9 @@ NR_API nr_machine_memory nr_machine_memory_get(void);
  * before the unit are allowed. Errors: FORMAT, LIMIT (over 2^60). */
 NR_API nr_status nr_bytes_parse(const char *text, uint64_t *out, nr_error *err);
 
+/* "auto", "all" or a number of layers, for nr_engine_options.gpu_layers. Errors: FORMAT. */
+NR_API nr_status nr_gpu_layers_parse(const char *text, int32_t *out, nr_error *err);
+
 typedef struct nr_memory_usage {
     uint64_t resident_bytes, resident_peak_bytes; /* of this process, as the system counts */
     uint64_t arena_bytes;         /* live arenas: weights, scratch, sessions, pictures */

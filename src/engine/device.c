@@ -28,6 +28,17 @@ nr_status nr_device_parse(const char *text, nr_device *out, nr_error *err) {
     return NR_STATUS_OK;
 }
 
+nr_status nr_gpu_layers_parse(const char *text, int32_t *out, nr_error *err) {
+    char *end;
+    bool automatic = strcmp(text, "auto") == 0, all = strcmp(text, "all") == 0;
+    long n = strtol(text, &end, 10);
+    bool number = *text >= '0' && *text <= '9' && *end == '\0' && n <= INT32_MAX;
+    NR_FAIL_IF(!automatic && !all && !number, FORMAT,
+               "layers on the card \"%.40s\", expected auto, all or a number", text);
+    *out = automatic ? NR_GPU_LAYERS_AUTO : all ? NR_GPU_LAYERS_ALL : (int32_t)n;
+    return NR_STATUS_OK;
+}
+
 const char *nr_device_name(nr_device device) {
     static const char *const cards[NR_DEVICE_CARDS_MAX] = {
         "cuda:0", "cuda:1", "cuda:2",  "cuda:3",  "cuda:4",  "cuda:5",  "cuda:6",  "cuda:7",

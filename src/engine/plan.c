@@ -119,7 +119,8 @@ void nr_plan_sum(nr_memory_plan *p) {
     uint64_t on_host = p->tokenizer_bytes + p->process_bytes + p->program_bytes;
     uint64_t works = p->scratch_bytes + (p->scheduler_bytes ? p->scheduler_bytes : sessions) +
                      p->image_cache_bytes;
-    uint64_t weights = p->apart ? p->weights_host_bytes : p->weights_bytes, stays = on_host + weights;
+    uint64_t weights = p->apart ? p->weights_host_bytes : p->weights_bytes;
+    uint64_t stays = on_host + weights;
     p->vram_bytes = p->apart ? device_bytes(p) : 0;
     works += p->weights_bytes - weights + p->rounding_bytes - p->vram_bytes; /* what is in RAM */
     p->ram_bytes = stays + NR_MAX(works + p->picture_bytes + p->passing_bytes, p->staging_bytes);

@@ -98,8 +98,8 @@ typedef struct nr_model_desc {
     /* Rows of all spans together <= rows_max, logits <= logits_rows. Writes keys and values at the
      * spans' positions. Returns f32 [sum of n_logits, vocab] of logits_side, valid until the next
      * call. */
-    const float *(*forward)(nr_model *model, const nr_sides *sides, const nr_span *spans, int n_spans,
-                            const nr_tap *tap);
+    const float *(*forward)(nr_model *model, const nr_sides *sides, const nr_span *spans,
+                            int n_spans, const nr_tap *tap);
 } nr_model_desc;
 
 /* First member of every model's own struct. */
