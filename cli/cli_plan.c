@@ -49,8 +49,8 @@ json_t *cli_plan_json(const nr_memory_plan *p) {
                                                p->parts[i].on_device ? p->device : "host",
                                                "passing", p->parts[i].passing));
     return json_pack(
-        "{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:s, "
-        "s:i, s:i, s:b}",
+        "{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, "
+        "s:s, s:i, s:i, s:b}",
         "model", cli_json_name(p->model), "estimate", p->estimate, "context", p->context_tokens,
         "slots", p->n_slots, "kv", p->kv == NR_KV_INT8 ? "int8" : "f16", "parts", parts,
         "weights_bytes", (json_int_t)p->weights_bytes, "scratch_bytes",

@@ -33,7 +33,7 @@
 typedef struct far_report {
     uint64_t n_ops, n_steps;
     uint64_t n_up, n_down; /* copies across */
-    uint64_t n_broken;     /* of these: in the middle of a step's ops, which a card then runs singly */
+    uint64_t n_broken;     /* of these: amid a step's ops, which a card then runs one by one */
     uint64_t total_bytes, free_bytes; /* 0: unknown */
     int n_open;            /* devices that are open */
 } far_report;
