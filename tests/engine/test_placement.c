@@ -106,6 +106,27 @@ static void test_every_ceiling(void **state) {
     sweep("llama-3-8b", false, 60);
 }
 
+/* The tower is kept on the card, or off it, where that was asked for; then only layers leave. */
+static void test_tower_by_hand(void **state) {
+    (void)state;
+    for (int gpu = 0; gpu < 2; gpu++) {
+        nr_engine_options o = on_card();
+        o.vision = gpu ? NR_VISION_GPU : NR_VISION_CPU;
+        nr_memory_plan whole = plan_of("llava-1.5-7b", &o);
+        assert_int_equal(whole.n_layers_on_card, whole.n_layers);
+        for (uint64_t eighth = 8; eighth > 0; eighth--) {
+            o.gpu_layers = NR_GPU_LAYERS_AUTO;
+            o.vram_bytes_max = whole.vram_bytes / 8 * eighth;
+            nr_memory_plan p = plan_of("llava-1.5-7b", &o);
+            assert_int_equal(p.vision_on_card, gpu == 1);
+            assert_true(p.vram_bytes <= o.vram_bytes_max && p.n_layers_on_card > 0);
+            if (p.n_layers_on_card == p.n_layers) continue;
+            o.gpu_layers = p.n_layers_on_card + 1;
+            assert_true(plan_of("llava-1.5-7b", &o).vram_bytes > o.vram_bytes_max);
+        }
+    }
+}
+
 /* Kept to the byte, by the smallest too; below it both numbers are in the refusal. */
 static void test_to_the_byte(void **state) {
     static const char model[] = "models/reader";
@@ -272,8 +293,9 @@ static void test_words(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_ceiling),  cmocka_unit_test(test_to_the_byte),
-        cmocka_unit_test(test_all_or_nothing), cmocka_unit_test(test_free_memory),
-        cmocka_unit_test(test_by_hand),        cmocka_unit_test(test_words)};
+        cmocka_unit_test(test_every_ceiling), cmocka_unit_test(test_tower_by_hand),
+        cmocka_unit_test(test_to_the_byte),   cmocka_unit_test(test_all_or_nothing),
+        cmocka_unit_test(test_free_memory),   cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_words)};
     return cmocka_run_group_tests(tests, set_up, fixture_remove_temp);
 }

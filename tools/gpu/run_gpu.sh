@@ -86,8 +86,8 @@ if [ "${SKIP:-}" != tests ]; then
     NR_CUDA_KERNELS=plain step ops-plain 60 "$build/tests/gpu/test_cuda_ops"
     step ops-fast 60 "$build/tests/gpu/test_cuda_ops"
     step device 60 "$build/tests/engine/test_device"
-    NR_CUDA_KERNELS=plain step engine-plain 90 "$build/tests/gpu/test_cuda_engine"
-    step engine-fast 60 "$build/tests/gpu/test_cuda_engine"
+    NR_CUDA_KERNELS=plain step engine-plain 120 "$build/tests/gpu/test_cuda_engine"
+    step engine-fast 90 "$build/tests/gpu/test_cuda_engine"
     for t in golden reader spans sched image_cache determinism; do
         NR_DEVICE=cuda:0 step "$t" 90 "$build/tests/engine/test_$t"
     done
@@ -106,6 +106,10 @@ if [ "${SKIP:-}" != bench ]; then
     bench full --model "$work/int8" --device cuda:0 --context 1024 --runs 5
     bench full-32 --model "$work/int8" --device cuda:0 --context 1024 --slots 32 --tokens 256
     bench full-8 --model "$work/int8" --device cuda:0 --context 1024 --slots 8 --tokens 160
+    # split with this machine's CPU: a quarter of the layers, the vision tower
+    bench full-24-layers --model "$work/int8" --device cuda:0 --context 1024 --gpu-layers 24 \
+        --vision gpu --tokens 48 --runs 2
+    bench full-tower-aside --model "$work/int8" --device cuda:0 --context 1024 --vision cpu --runs 2
     NR_CUDA_OVERLAP=1 bench full-overlap --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     NR_CUDA_GRAPHS=0 bench full-no-graphs --model "$work/int8" --device cuda:0 --context 1024 --runs 2
     [ -n "${PLAIN:-}" ] && NR_CUDA_KERNELS=plain \
