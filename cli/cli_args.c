@@ -37,6 +37,8 @@ enum option_id {
     OPT_MAX_PIXELS,
     OPT_MAX_RAM,
     OPT_MAX_VRAM,
+    OPT_GPU_LAYERS,
+    OPT_VISION,
     OPT_FALLBACK,
     OPT_CONFIG,
     OPT_SELF_TEST,
@@ -75,6 +77,8 @@ static const struct option table[] = {{"model", required_argument, NULL, OPT_MOD
                                       {"max-pixels", required_argument, NULL, OPT_MAX_PIXELS},
                                       {"max-ram", required_argument, NULL, OPT_MAX_RAM},
                                       {"max-vram", required_argument, NULL, OPT_MAX_VRAM},
+                                      {"gpu-layers", required_argument, NULL, OPT_GPU_LAYERS},
+                                      {"vision", required_argument, NULL, OPT_VISION},
                                       {"fallback", required_argument, NULL, OPT_FALLBACK},
                                       {"config", required_argument, NULL, OPT_CONFIG},
                                       {"self-test", no_argument, NULL, OPT_SELF_TEST},
@@ -184,6 +188,24 @@ static bool parse_bytes(int id, const char *text, uint64_t *out) {
     return *out > 0;
 }
 
+static bool parse_gpu_layers(const char *text, cli_options *o) {
+    nr_error err;
+    if (nr_gpu_layers_parse(text, &o->engine.gpu_layers, &err) == NR_STATUS_OK) return true;
+    cli_error("--gpu-layers %s", err.message);
+    return false;
+}
+
+static bool parse_vision(const char *text, cli_options *o) {
+    static const char *const names[] = {"auto", "gpu", "cpu"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(text, names[i]) == 0) {
+            o->engine.vision = (nr_vision_place)i; /* in the order of the words */
+            return true;
+        }
+    cli_error("--vision %s: expected auto, gpu or cpu", text);
+    return false;
+}
+
 static bool parse_pixels(const char *text, uint64_t *out) {
     int32_t pixels;
     if (!parse_int(OPT_MAX_PIXELS, text, 1, &pixels)) return false;
@@ -213,6 +235,8 @@ static bool apply_engine(int id, const char *value, cli_options *o, bool *known)
     case OPT_MAX_PIXELS: return parse_pixels(value, &o->engine.picture_pixels_max);
     case OPT_MAX_RAM: return parse_bytes(id, value, &o->engine.ram_bytes_max);
     case OPT_MAX_VRAM: return parse_bytes(id, value, &o->engine.vram_bytes_max);
+    case OPT_GPU_LAYERS: return parse_gpu_layers(value, o);
+    case OPT_VISION: return parse_vision(value, o);
     case OPT_CPU: o->engine.cpu_kernels = value; return true;
     case OPT_DEVICE: o->engine.device = value; return true;
     default: *known = false; return true;

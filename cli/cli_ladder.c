@@ -100,7 +100,8 @@ int cli_open(const cli_options *options, nr_ladder_report *report, nr_engine **e
     cli_ladder_free(&ladder);
     if (status == NR_STATUS_OK) {
         nr_engine_info info = nr_engine_get_info(*engine);
-        if (strncmp(info.device_note, "auto", 4) == 0) cli_error("device %s", info.device_note);
+        if (*info.placement || strncmp(info.device_note, "auto", 4) == 0)
+            cli_error("device %s", info.device_note);
         if (info.chat_template_unknown)
             cli_error("%s: prompt template %s", info.model, info.prompt_template);
         cli_set_session(*session);

@@ -36,6 +36,7 @@ static void print_table(const nr_memory_plan *p) {
                     pass ? "what a ceiling is compared with" : "what stays");
     }
     if (!p->apart) return;
+    if (*p->placement) puts(p->placement);
     print_bytes("on the card", p->vram_bytes, p->device, "what --max-vram is compared with");
     print_bytes("the driver's own", p->context_bytes, p->device, "on top, as measured on one card");
 }
@@ -48,7 +49,8 @@ json_t *cli_plan_json(const nr_memory_plan *p) {
                                                p->parts[i].on_device ? p->device : "host",
                                                "passing", p->parts[i].passing));
     return json_pack(
-        "{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}",
+        "{s:o, s:b, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, "
+        "s:s, s:i, s:i, s:b}",
         "model", cli_json_name(p->model), "estimate", p->estimate, "context", p->context_tokens,
         "slots", p->n_slots, "kv", p->kv == NR_KV_INT8 ? "int8" : "f16", "parts", parts,
         "weights_bytes", (json_int_t)p->weights_bytes, "scratch_bytes",
@@ -57,7 +59,8 @@ json_t *cli_plan_json(const nr_memory_plan *p) {
         (json_int_t)p->picture_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
         "total_bytes", (json_int_t)p->total_bytes, "device_bytes", (json_int_t)cli_device_bytes(p),
         "device", p->device, "vram_bytes", (json_int_t)p->vram_bytes, "context_bytes",
-        (json_int_t)p->context_bytes);
+        (json_int_t)p->context_bytes, "placement", p->placement, "layers", p->n_layers,
+        "gpu_layers", p->n_layers_on_card, "vision_on_card", p->vision_on_card);
 }
 
 /* ---- what would make it fit */
@@ -72,7 +75,7 @@ static int list_attempts(const char *model, const cli_options *o, const nr_memor
                          attempt out[CLI_REMEDIES_MAX]) {
     int n = 0;
     attempt a = {.model = model, .options = o->engine};
-    a.options.ram_bytes_max = a.options.vram_bytes_max = 0;
+    a.options.ram_bytes_max = 0; /* that of a card stays: what is put there is fitted to it */
     attempt *all = out;
     if (o->engine.picture_pixels_max == 0 || o->engine.picture_pixels_max > SMALL_PICTURES) {
         all[n] = a;
@@ -90,8 +93,14 @@ static int list_attempts(const char *model, const cli_options *o, const nr_memor
         all[n].options.n_slots = 1;
         snprintf(all[n++].text, sizeof a.text, "--slots 1");
     }
+    if (p->apart && o->engine.gpu_layers != NR_GPU_LAYERS_AUTO) {
+        all[n] = a;
+        all[n].options.gpu_layers = NR_GPU_LAYERS_AUTO;
+        snprintf(all[n++].text, sizeof a.text, "--gpu-layers auto");
+    }
     if (n > 1) { /* the above together */
         all[n] = a;
+        all[n].options.gpu_layers = NR_GPU_LAYERS_AUTO;
         all[n].options.picture_pixels_max = SMALL_PICTURES;
         all[n].options.kv = NR_KV_INT8;
         all[n].options.n_slots = 1;
@@ -121,10 +130,11 @@ int cli_remedies(const char *model, const cli_options *o, const nr_memory_plan *
             NR_STATUS_OK)
             continue;
         cli_remedy r = {.ram_bytes = plan.ram_bytes, .device_bytes = cli_device_bytes(&plan)};
-        uint64_t ceiling = o->engine.ram_bytes_max;
+        uint64_t ceiling = o->engine.ram_bytes_max, on_card = o->engine.vram_bytes_max;
         bool lower_ram = ceiling && r.ram_bytes < p->ram_bytes;
-        if (!lower_ram && !(card->bytes && r.device_bytes < ours)) continue;
+        if (!lower_ram && !((card->bytes || on_card) && r.device_bytes < ours)) continue;
         r.fits = (!ceiling || r.ram_bytes <= ceiling) &&
+                 (!on_card || plan.vram_bytes <= on_card) &&
                  (!card->bytes || others + r.device_bytes <= card->bytes);
         memcpy(r.text, attempts[i].text, sizeof r.text);
         out[n_out++] = r;

@@ -53,6 +53,18 @@ typedef enum nr_kv_type {
     NR_KV_INT8  /* one byte, and a scale for each position and head */
 } nr_kv_type;
 
+/* Which layers of the decoder are on a card: the last ones, this many (no more than there are). The
+ * others stay on the CPU, with the embedding table. */
+#define NR_GPU_LAYERS_AUTO (-1) /* all that fit the ceiling and the card's free memory; default */
+#define NR_GPU_LAYERS_ALL (-2)  /* everything is on the card, or the plan is refused */
+
+/* Where the vision tower and what joins it to the decoder are. */
+typedef enum nr_vision_place {
+    NR_VISION_AUTO, /* on the card where it fits beside the layers; the default */
+    NR_VISION_GPU,
+    NR_VISION_CPU
+} nr_vision_place;
+
 /* bytes of checkpoint tensors read so far and in all. Return false to give up: CANCELLED. */
 typedef bool (*nr_progress_fn)(void *ctx, uint64_t bytes_done, uint64_t bytes_total);
 
@@ -86,6 +98,8 @@ typedef struct nr_engine_options {
     const char *device;      /* "cpu"; "cuda:0": that graphics card; "auto": the first card where
                                 there is one and the plan fits it, else the CPU; NULL: environment
                                 NR_DEVICE, else "cpu" */
+    int32_t gpu_layers;      /* 0 or more, NR_GPU_LAYERS_AUTO or _ALL; and */
+    nr_vision_place vision;  /* UNSUPPORTED on the CPU where they name a card's part */
 } nr_engine_options;
 NR_API nr_engine_options nr_engine_options_default(void);
 
@@ -104,10 +118,11 @@ typedef struct nr_engine_info {
     const char *dtype;      /* "int8" or "f32" */
     const char *device;     /* "cpu", "cuda:0" */
     const char *device_note; /* why this one: "as asked", "auto: cpu, because ..." */
-    const char *kernels;    /* "avx512vnni", "sm_86" */
+    const char *placement;  /* as nr_memory_plan's */
+    const char *kernels;    /* "avx512vnni", "sm_86", of both: "sm_86, avx2" */
     const char *prompt_template; /* which template is put around questions, and why */
     bool chat_template_unknown;  /* the folder has one, prompt_template is a guess */
-    int n_threads;
+    int n_threads;          /* of the CPU */
     int32_t context_tokens, image_tokens, vocab_size;
     bool captions;          /* an empty question gets a caption of the picture */
     bool reads_fields;      /* made to answer the questions of nr_field: config.json says
@@ -130,12 +145,13 @@ typedef struct nr_memory_part {
     bool on_device;   /* in the memory of the device that computes: VRAM with a card, else RAM */
     bool passing;     /* only while loading, while a picture is decoded, with a request */
 } nr_memory_part;
-#define NR_MEMORY_PARTS_MAX 24
+#define NR_MEMORY_PARTS_MAX 36
 
 /* Bytes for one engine, its n_slots sessions and the process around them, for the largest request
  * the options allow. Arenas are exact: the code that allocates counts them. */
 typedef struct nr_memory_plan {
     uint64_t weights_bytes;     /* packed weights, rotary tables */
+    uint64_t weights_host_bytes; /* of these: on the CPU beside a card */
     uint64_t scratch_bytes;     /* activations of one forward call, kernel scratch */
     uint64_t session_bytes;     /* one session: KV cache, picture features, pixels, text buffers */
     uint64_t scheduler_bytes;   /* all of a scheduler, in the place of sessions; 0: none planned */
@@ -157,6 +173,11 @@ typedef struct nr_memory_plan {
     nr_kv_type kv;              /* F16 or INT8 */
     const char *device;         /* "cpu", "cuda:0" */
     bool apart;                 /* the device has memory of its own */
+    int32_t n_layers, n_layers_on_card; /* of the decoder; 0 on the card where there is none */
+    bool vision_on_card;
+    char placement[224];        /* what is where and why, where a card does not have all: "24 of 32
+                                   layers on cuda:0, 8 of 32 layers and the vision tower on the CPU:
+                                   ..."; else "" */
     bool estimate;              /* from a checkpoint's shapes: this version cannot run it */
     char model[64];
     int32_t n_parts;
@@ -165,7 +186,9 @@ typedef struct nr_memory_plan {
 /* What an open engine was planned with. */
 NR_API nr_memory_plan nr_engine_get_plan(const nr_engine *engine);
 /* The same from the headers of the checkpoint alone; or, where model_dir is no folder but the name
- * of a checkpoint known by nr_known_checkpoint, from its shapes. Ceilings are not looked at.
+ * of a checkpoint known by nr_known_checkpoint, from its shapes. Ceilings refuse nothing here; that
+ * of a card decides what is planned there, as when an engine is opened, and where nothing fits it
+ * the smallest plan is given.
  * Errors: as nr_engine_open, without those of tensors' values. */
 NR_API nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *options,
                                      nr_memory_plan *out, nr_error *err);
@@ -185,6 +208,9 @@ NR_API nr_machine_memory nr_machine_memory_get(void);
 /* "3.5GB" (10^9), "3.5GiB" (2^30), kB, MB, TB, KiB, MiB, TiB, or plain bytes "7500000000"; blanks
  * before the unit are allowed. Errors: FORMAT, LIMIT (over 2^60). */
 NR_API nr_status nr_bytes_parse(const char *text, uint64_t *out, nr_error *err);
+
+/* "auto", "all" or a number of layers, for nr_engine_options.gpu_layers. Errors: FORMAT. */
+NR_API nr_status nr_gpu_layers_parse(const char *text, int32_t *out, nr_error *err);
 
 typedef struct nr_memory_usage {
     uint64_t resident_bytes, resident_peak_bytes; /* of this process, as the system counts */

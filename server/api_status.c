@@ -54,8 +54,9 @@ static json_t *measured_object(const server *s, const nr_memory_usage *usage) {
 /* The card that the model is on, as planned and as the driver counts. */
 static json_t *card_object(server *s, const nr_memory_plan *plan) {
     nr_device_usage d = nr_device_usage_get(s->engine);
-    return json_pack("{s:s, s:s, s:{s:I}, s:{s:I, s:I, s:I}, s:o, s:{s:I, s:I, s:I}}", "device",
-                     plan->device, "card", d.card, "planned", "total_bytes",
+    return json_pack("{s:s, s:s, s:s, s:{s:I}, s:{s:I, s:I, s:I}, s:o, s:{s:I, s:I, s:I}}",
+                     "device", plan->device, "card", d.card, "placement", plan->placement,
+                     "planned", "total_bytes",
                      (json_int_t)plan->vram_bytes, "measured", "reserved_bytes",
                      (json_int_t)d.reserved_bytes, "process_bytes", (json_int_t)d.process_bytes,
                      "context_bytes", (json_int_t)d.context_bytes, "ceiling_bytes",
@@ -129,13 +130,13 @@ void api_health(server *s, http_exchange *x) {
     json_t *memory = json_pack("{s:f, s:f}", "resident_gb", (double)usage.resident_bytes * 1e-9,
                                "peak_gb", (double)usage.resident_peak_bytes * 1e-9);
     server_reply_json(x, s->draining ? 503 : 200,
-                      json_pack("{s:s, s:b, s:o, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:s}",
-                                "status", s->draining ? "draining" : "ok", "model_loaded", 1, "memory_usage",
-                                memory, "model", s->model, "dtype", info.dtype, "device",
-                                info.device, "device_note", info.device_note, "kernels",
-                                info.kernels, "degraded", s->report.degraded, "reason",
-                                s->report.reason, "queue", queue_object(s), "version",
-                                nr_version()));
+                      json_pack("{s:s, s:b, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:s}",
+                                "status", s->draining ? "draining" : "ok", "model_loaded", 1,
+                                "memory_usage", memory, "model", s->model, "dtype", info.dtype,
+                                "device", info.device, "device_note", info.device_note,
+                                "placement", info.placement, "kernels", info.kernels, "degraded",
+                                s->report.degraded, "reason", s->report.reason, "queue",
+                                queue_object(s), "version", nr_version()));
 }
 
 void api_web(server *s, http_exchange *x) {

@@ -55,7 +55,8 @@ static nr_rung rung_of(server *s, const nr_rung *asked) {
 static void say_choice(const server *s) {
     nr_engine_info info = nr_engine_get_info(s->engine);
     if (s->report.n_rungs > 1) server_say("%s answers: %s", s->model, s->report.reason);
-    if (strncmp(info.device_note, "auto", 4) == 0) server_say("device %s", info.device_note);
+    if (*info.placement || strncmp(info.device_note, "auto", 4) == 0)
+        server_say("device %s", info.device_note);
     if (info.chat_template_unknown)
         server_say("%s: prompt template %s", s->model, info.prompt_template);
 }

@@ -64,5 +64,7 @@
 #define NR_CUDA_PROCESS_BYTES (160u << 20)
 /* And on the card itself, beside what is planned: code, its own buffers. 0.545 GB on an H200. */
 #define NR_CUDA_CONTEXT_BYTES (520u << 20)
+/* What a plan that is fitted to a card's free memory leaves of it: code and graphs come later. */
+#define NR_CUDA_SPARE_BYTES (64u << 20)
 
 #endif

@@ -28,6 +28,17 @@ nr_status nr_device_parse(const char *text, nr_device *out, nr_error *err) {
     return NR_STATUS_OK;
 }
 
+nr_status nr_gpu_layers_parse(const char *text, int32_t *out, nr_error *err) {
+    char *end;
+    bool automatic = strcmp(text, "auto") == 0, all = strcmp(text, "all") == 0;
+    long n = strtol(text, &end, 10);
+    bool number = *text >= '0' && *text <= '9' && *end == '\0' && n <= INT32_MAX;
+    NR_FAIL_IF(!automatic && !all && !number, FORMAT,
+               "layers on the card \"%.40s\", expected auto, all or a number", text);
+    *out = automatic ? NR_GPU_LAYERS_AUTO : all ? NR_GPU_LAYERS_ALL : (int32_t)n;
+    return NR_STATUS_OK;
+}
+
 const char *nr_device_name(nr_device device) {
     static const char *const cards[NR_DEVICE_CARDS_MAX] = {
         "cuda:0", "cuda:1", "cuda:2",  "cuda:3",  "cuda:4",  "cuda:5",  "cuda:6",  "cuda:7",
@@ -43,19 +54,30 @@ nr_status nr_device_open(nr_device device, const nr_engine_options *o, bool plan
     return nr_backend_cpu_open(o->n_threads, o->cpu_kernels, out, err);
 }
 
-nr_status nr_device_open_for_plan(nr_device *device, const nr_engine_options *o, nr_backend **out,
+nr_status nr_device_open_for_plan(nr_device *device, nr_engine_options *o, nr_backend **out,
                                   nr_error *err) {
     nr_device card = {.kind = NR_DEVICE_CUDA, .card = device->card};
     if (device->kind != NR_DEVICE_AUTO) return nr_device_open(*device, o, true, out, err);
     bool there = nr_device_open(card, o, false, out, NULL) == NR_STATUS_OK;
     *device = there ? card : (nr_device){.kind = NR_DEVICE_CPU};
-    return there ? NR_STATUS_OK : nr_device_open(*device, o, true, out, err);
+    if (there) return NR_STATUS_OK;
+    nr_device_forget_card(o);
+    return nr_device_open(*device, o, true, out, err);
+}
+
+void nr_device_forget_card(nr_engine_options *o) {
+    o->vram_bytes_max = 0;
+    o->gpu_layers = NR_GPU_LAYERS_AUTO;
+    o->vision = NR_VISION_AUTO;
 }
 
 nr_status nr_device_settle(nr_device device, nr_engine_options *o, nr_error *err) {
     NR_FAIL_IF(device.kind == NR_DEVICE_CPU && o->vram_bytes_max != 0, UNSUPPORTED,
                "a ceiling of %llu bytes of VRAM, but the device is the CPU",
                (unsigned long long)o->vram_bytes_max);
+    NR_FAIL_IF(device.kind == NR_DEVICE_CPU &&
+                   (o->gpu_layers != NR_GPU_LAYERS_AUTO || o->vision == NR_VISION_GPU),
+               UNSUPPORTED, "layers or the vision tower for a card, but the device is the CPU");
     if (device.kind == NR_DEVICE_CUDA && o->prefill_rows == 0) o->prefill_rows = CUDA_PREFILL_ROWS;
     return NR_STATUS_OK;
 }

@@ -8,6 +8,7 @@
  */
 #include "engine_internal.h"
 
+#include "placement.h"
 #include "registry.h"
 #include "weight_loader.h"
 
@@ -27,7 +28,8 @@ const char *nr_version(void) {
 }
 
 nr_engine_options nr_engine_options_default(void) {
-    return (nr_engine_options){.struct_bytes = sizeof(nr_engine_options)};
+    return (nr_engine_options){.struct_bytes = sizeof(nr_engine_options),
+                               .gpu_layers = NR_GPU_LAYERS_AUTO};
 }
 
 static nr_status check_memory_options(const nr_engine_options *o, nr_error *err) {
@@ -58,6 +60,10 @@ static nr_status check_options(const nr_engine_options *o, nr_error *err) {
     NR_FAIL_IF(o->context_tokens < 0 || o->context_tokens > NR_CONTEXT_MAX, ARG,
                "context of %d tokens, expected 0 to %d", o->context_tokens, NR_CONTEXT_MAX);
     NR_FAIL_IF(o->prefill_rows < 0, ARG, "prefill rows: %d, expected 0 or more", o->prefill_rows);
+    NR_FAIL_IF(o->gpu_layers < NR_GPU_LAYERS_ALL, ARG,
+               "layers on the card: %d, expected 0 or more, auto or all", o->gpu_layers);
+    NR_FAIL_IF(o->vision < NR_VISION_AUTO || o->vision > NR_VISION_CPU, ARG,
+               "vision %d, expected auto, gpu or cpu", (int)o->vision);
     return check_memory_options(o, err);
 }
 
@@ -107,10 +113,11 @@ static nr_status load_weights(nr_engine *e, const nr_weights *weights, const nr_
                               nr_error *err) {
     nr_loader loader = {0};
     nr_status status = NR_STATUS_OK;
-    e->model->desc->carve_weights(e->model, &e->weights); /* measures */
-    NR_TRY(e->be->ops->arena_alloc(e->be, &e->weights, "weights", err));
-    e->model->desc->carve_weights(e->model, &e->weights);
-    NR_TRY_GOTO(nr_loader_open(&loader, NR_LOAD_PACK, weights, e->be, NULL, e->be->n_threads, err));
+    int n_threads = e->sides.be[NR_SIDE_DEVICE]->n_threads;
+    e->model->desc->carve_weights(e->model, e->weights); /* measures */
+    NR_TRY(nr_sides_alloc(&e->sides, e->weights, "weights", err));
+    e->model->desc->carve_weights(e->model, e->weights);
+    NR_TRY_GOTO(nr_loader_open(&loader, NR_LOAD_PACK, weights, &e->sides, NULL, n_threads, err));
     loader.progress = o->progress;
     loader.progress_ctx = o->progress_ctx;
     NR_TRY_GOTO(e->model->desc->load(e->model, &loader, err));
@@ -123,30 +130,31 @@ done:
 static nr_status plan_and_load(nr_engine *e, const char *model_dir, const nr_engine_options *o,
                                nr_error *err) {
     nr_weights *weights = NULL;
+    nr_backend *be = e->sides.be[NR_SIDE_DEVICE];
     nr_status status = nr_weights_open(model_dir, &weights, err);
     if (status == NR_STATUS_OK) {
         nr_plan_input input = {.name = e->model_name,
                                .options = o,
                                .model = e->model,
-                               .be = e->be,
+                               .sides = &e->sides,
                                .device = e->device,
                                .tokenizer = e->tokenizer,
-                               .staging_bytes = nr_loader_bytes(weights, e->be->n_threads)};
-        status = nr_plan_make(&input, &e->plan, err);
+                               .staging_bytes = nr_loader_bytes(weights, be->n_threads)};
+        status = nr_placement_plan(&input, &e->plan, err);
     }
     if (status == NR_STATUS_OK) status = nr_plan_check(&e->plan, o, err);
     if (status == NR_STATUS_OK && e->plan.apart)
-        status = e->be->ops->reserve(e->be, (size_t)e->plan.vram_bytes, err);
+        status = be->ops->reserve(be, (size_t)e->plan.vram_bytes, err);
     if (status == NR_STATUS_OK) status = load_weights(e, weights, o, err);
-    if (status == NR_STATUS_OK) status = nr_backend_check(e->be, err);
+    if (status == NR_STATUS_OK) status = nr_sides_check(&e->sides, err);
     nr_weights_close(weights);
     return status == NR_STATUS_OK ? status : nr_error_prefix(err, status, "%s", model_dir);
 }
 
 static nr_status open_scratch(nr_engine *e, nr_error *err) {
-    nr_scratch_carve(e->model, e->be, &e->scratch); /* measures */
-    NR_TRY(e->be->ops->arena_alloc(e->be, &e->scratch, "scratch", err));
-    nr_scratch_carve(e->model, e->be, &e->scratch);
+    nr_scratch_carve(e->model, &e->sides, e->scratch); /* measures */
+    NR_TRY(nr_sides_alloc(&e->sides, e->scratch, "scratch", err));
+    nr_scratch_carve(e->model, &e->sides, e->scratch);
     return NR_STATUS_OK;
 }
 
@@ -184,15 +192,19 @@ static nr_status choose_prompt(nr_engine *e, nr_error *err) {
 
 static nr_status fill_info(nr_engine *e, nr_error *err) {
     const nr_model_info *m = &e->model->info;
+    const nr_backend *be = e->sides.be[NR_SIDE_DEVICE], *beside = e->sides.be[NR_SIDE_HOST];
+    snprintf(e->kernels, sizeof e->kernels, "%s%s%s", be->isa, beside ? ", " : "",
+             beside ? beside->isa : "");
     e->info = (nr_engine_info){.model = e->model_name,
                                .model_type = e->model->desc->model_type,
                                .dtype = m->precision == NR_DTYPE_I8 ? "int8" : "f32",
                                .device = nr_device_name(e->device),
                                .device_note = e->device_note,
-                               .kernels = e->be->isa,
+                               .placement = e->plan.placement,
+                               .kernels = e->kernels,
                                .prompt_template = e->template_note,
                                .chat_template_unknown = e->prompt.has_unknown_chat_template,
-                               .n_threads = e->be->n_threads,
+                               .n_threads = be->n_threads,
                                .context_tokens = m->context,
                                .image_tokens = m->n_image_tokens,
                                .vocab_size = m->vocab,
@@ -209,14 +221,15 @@ static nr_status open_parts(nr_engine *e, const char *model_dir, const nr_engine
     e->config = blueprint.config;
     e->model = blueprint.model;
     nr_base_name(e->model_name, sizeof e->model_name, model_dir);
-    NR_TRY(nr_device_open(e->device, o, false, &e->be, err));
+    NR_TRY(nr_device_open(e->device, o, false, &e->sides.be[NR_SIDE_DEVICE], err));
     NR_TRY(open_tokenizer(e, model_dir, err));
     NR_TRY(choose_prompt(e, err));
     nr_trim_heap(); /* a vocabulary's JSON takes ten times what stays of it */
     NR_TRY(plan_and_load(e, model_dir, o, err));
     nr_trim_heap();
     NR_TRY(open_scratch(e, err));
-    NR_TRY(nr_image_cache_open(&e->images, e->be, e->model, o->image_cache, err));
+    NR_TRY(nr_image_cache_open(&e->images, e->sides.be[e->model->info.features_side], e->model,
+                               o->image_cache, err));
     NR_TRY(fill_info(e, err));
     return NR_STATUS_OK;
 }
@@ -252,15 +265,16 @@ static nr_status open_auto(nr_device device, const char *model_dir, const nr_eng
     if (status == NR_STATUS_OK) {
         nr_device_usage usage = nr_device_usage_get(*out);
         snprintf((*out)->device_note, sizeof (*out)->device_note,
-                 "auto: %s, %s: the plan of %llu bytes fits it", nr_device_name(card), usage.card,
-                 (unsigned long long)plan->vram_bytes);
+                 "auto: %s, %s: the plan of %llu bytes fits it%s%s", nr_device_name(card),
+                 usage.card, (unsigned long long)plan->vram_bytes, *plan->placement ? "; " : "",
+                 plan->placement);
         return status;
     }
     if (!nr_device_may_fall_back(status)) {
         if (err) *err = reason;
         return status;
     }
-    on_cpu.vram_bytes_max = 0;
+    nr_device_forget_card(&on_cpu);
     NR_TRY(open_on(cpu, model_dir, &on_cpu, plan, out, err));
     snprintf((*out)->device_note, sizeof (*out)->device_note, "auto: cpu, because %s",
              reason.message);
@@ -278,8 +292,8 @@ nr_status nr_engine_open_planned(const char *model_dir, const nr_engine_options 
     NR_TRY(nr_device_parse(o.device, &device, err));
     if (device.kind == NR_DEVICE_AUTO) return open_auto(device, model_dir, &o, plan, out, err);
     NR_TRY(open_on(device, model_dir, &o, plan, out, err));
-    snprintf((*out)->device_note, sizeof (*out)->device_note, "%s",
-             o.device ? "as asked" : "the default");
+    snprintf((*out)->device_note, sizeof (*out)->device_note, "%s%s%s",
+             o.device ? "as asked" : "the default", *plan->placement ? "; " : "", plan->placement);
     return NR_STATUS_OK;
 }
 
@@ -291,14 +305,12 @@ nr_status nr_engine_open(const char *model_dir, const nr_engine_options *options
 
 void nr_engine_close(nr_engine *e) {
     if (!e) return;
-    if (e->be) {
-        nr_image_cache_close(&e->images);
-        e->be->ops->arena_free(e->be, &e->scratch);
-        e->be->ops->arena_free(e->be, &e->weights);
-    }
+    nr_image_cache_close(&e->images);
+    nr_sides_free(&e->sides, e->scratch);
+    nr_sides_free(&e->sides, e->weights);
     nr_tokenizer_free(e->tokenizer);
     if (e->model) e->model->desc->destroy(e->model);
-    nr_backend_close(e->be);
+    for (int i = 0; i < NR_SIDES; i++) nr_backend_close(e->sides.be[i]);
     nr_hf_config_reset(&e->config);
     nr_free(e);
 }
@@ -306,8 +318,9 @@ void nr_engine_close(nr_engine *e) {
 nr_device_usage nr_device_usage_get(const nr_engine *engine) {
     nr_device_memory m = {0};
     nr_device_usage out = {0};
-    if (!engine->be->ops->memory) return out;
-    engine->be->ops->memory(engine->be, &m);
+    const nr_backend *be = engine->sides.be[NR_SIDE_DEVICE];
+    if (!be->ops->memory) return out;
+    be->ops->memory(be, &m);
     memcpy(out.card, m.card, sizeof out.card);
     out.total_bytes = m.total_bytes;
     out.used_bytes = m.used_bytes;

@@ -28,11 +28,11 @@ uint64_t nr_picture_bytes_max(uint64_t pixels_max, int32_t n_pictures);
 
 struct nr_engine {
     nr_hf_config config;
-    nr_backend *be;
+    nr_sides sides; /* owns: the device, and the CPU beside a card that does not hold all */
     nr_model *model;
     nr_tokenizer *tokenizer;
     nr_prompt_choice prompt;
-    nr_arena weights, scratch; /* device memory */
+    nr_arena weights[NR_SIDES], scratch[NR_SIDES];
     nr_engine_info info;
     nr_memory_plan plan;
     nr_engine_options options; /* as given; its pointers are not kept */
@@ -40,13 +40,13 @@ struct nr_engine {
     bool has_scheduler;        /* one is open */
     nr_image_cache images;
     nr_device device;
-    char model_name[128], template_note[96], device_note[NR_DEVICE_NOTE_BYTES];
+    char model_name[128], template_note[96], device_note[NR_DEVICE_NOTE_BYTES], kernels[48];
 };
 
-/* What a session owns: two arenas, carved by one function. */
+/* What a session owns: arenas, carved by one function. */
 struct nr_session {
     nr_engine *engine; /* borrows */
-    nr_arena host, device;
+    nr_arena host, caches[NR_SIDES];
     nr_sequence sequence;
     nr_encoder *encoder;      /* owns */
     size_t pixels_host_bytes; /* of the host arena: what preprocessing needs */
@@ -89,12 +89,14 @@ typedef struct nr_plan_input {
     const char *name;                 /* of the model, for people */
     const nr_engine_options *options; /* checked */
     nr_model *model;                  /* created; its pointers are not looked at afterwards */
-    nr_backend *be;
+    nr_placement placement;           /* of the model */
+    nr_sides *sides;                  /* HOST as the placement needs it */
     nr_device device;
     const nr_tokenizer *tokenizer; /* NULL: tokenizer_bytes and encoder_bytes are used */
     uint64_t tokenizer_bytes, encoder_bytes, staging_bytes;
 } nr_plan_input;
-/* Measures every arena. Errors: LIMIT (a size wraps), those of nr_session_carve. */
+/* Places the model and measures every arena. Errors: LIMIT (a size wraps), those of
+ * nr_session_carve. */
 nr_status nr_plan_make(const nr_plan_input *input, nr_memory_plan *out, nr_error *err);
 /* CEILING when the plan exceeds options' ceilings or what the machine has available. */
 nr_status nr_plan_check(const nr_memory_plan *plan, const nr_engine_options *options,
@@ -106,7 +108,7 @@ void nr_plan_add(nr_memory_plan *plan, const char *name, const char *note, uint6
 void nr_plan_sum(nr_memory_plan *plan);
 /* Arenas of a scheduler by what they are for; what it has of prompts beside them is an encoder. */
 typedef struct nr_sched_parts {
-    uint64_t cache_bytes;   /* keys, values, features of its slots */
+    uint64_t cache_bytes[NR_SIDES]; /* keys, values, features of its slots */
     uint64_t picture_bytes; /* pixels of running and waiting requests */
     uint64_t other_bytes;   /* prompts, events, logits, scratch of preprocessing */
 } nr_sched_parts;
@@ -118,8 +120,8 @@ nr_status nr_engine_check_picture(const nr_engine *e, const nr_picture *picture,
 /* Bytes of prompt text that a session of `context` tokens takes. */
 size_t nr_prompt_room(int32_t context);
 
-/* Activations of the model and what the backend's ops need on top. */
-void nr_scratch_carve(nr_model *model, nr_backend *be, nr_arena *arena);
+/* Activations of the model and what the backends' ops need on top; arenas: [NR_SIDES]. */
+void nr_scratch_carve(nr_model *model, const nr_sides *sides, nr_arena *arenas);
 
 /* How keys and values are held where these options are used: never AUTO. */
 static inline nr_kv_type nr_kv_used(const nr_engine_options *o) {

@@ -20,13 +20,9 @@ nr_image_key nr_image_key_of(const nr_image *image, int fit) {
     return key;
 }
 
-static size_t features_bytes(const nr_model *model) {
-    return (size_t)model->info.n_image_tokens * (size_t)model->info.hidden * sizeof(float);
-}
-
 size_t nr_image_features_bytes(const nr_model *model) {
     nr_arena a = nr_arena_measure();
-    if (model->info.n_image_tokens > 0) nr_arena_take(&a, features_bytes(model), 1);
+    if (model->info.n_image_tokens > 0) nr_arena_take(&a, nr_features_bytes(&model->info), 1);
     return a.used;
 }
 
@@ -50,7 +46,7 @@ nr_status nr_image_cache_open(nr_image_cache *c, nr_backend *be, const nr_model 
     NR_FAIL_IF(!c->entries, NO_MEMORY, "image cache of %d pictures", n);
     c->be = be;
     c->n = n;
-    c->features_bytes = features_bytes(model);
+    c->features_bytes = nr_features_bytes(&model->info);
     carve(c); /* measures */
     nr_status status = be->ops->arena_alloc(be, &c->device, "image cache", err);
     if (status == NR_STATUS_OK)

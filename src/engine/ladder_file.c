@@ -35,10 +35,26 @@ static nr_status read_bytes(const nr_json_at *at, const char *key, uint64_t *out
     return NR_STATUS_OK;
 }
 
+/* A number, or one of the words. */
+static nr_status read_gpu_layers(const nr_json_at *at, int32_t *out, nr_error *err) {
+    const char *text = NULL;
+    nr_error inner;
+    int32_t n = -1;
+    if (nr_json_opt_i32(at, "gpu_layers", 0, INT32_MAX, &n, NULL) == NR_STATUS_OK) {
+        if (n >= 0) *out = n;
+        return NR_STATUS_OK;
+    }
+    NR_TRY(nr_json_opt_str(at, "gpu_layers", WORD_MAX, &text, err));
+    nr_status status = nr_gpu_layers_parse(text, out, &inner);
+    NR_FAIL_IF(status != NR_STATUS_OK, FORMAT, "%s: gpu_layers: %.150s", at->where, inner.message);
+    return NR_STATUS_OK;
+}
+
 /* What a rung may say, and the top of the file for all rungs. */
 static nr_status read_options(const nr_json_at *at, nr_engine_options *o, nr_error *err) {
     static const char *const dtypes[] = {"int8", "f32"}, *const kvs[] = {"auto", "f16", "int8"};
-    int dtype = (int)o->precision, kv = (int)o->kv;
+    static const char *const places[] = {"auto", "gpu", "cpu"};
+    int dtype = (int)o->precision, kv = (int)o->kv, vision = (int)o->vision;
     int64_t pixels = (int64_t)o->picture_pixels_max;
     NR_TRY(nr_json_opt_choice(at, "dtype", dtypes, 2, &dtype, err));
     NR_TRY(nr_json_opt_choice(at, "kv", kvs, 3, &kv, err));
@@ -52,15 +68,18 @@ static nr_status read_options(const nr_json_at *at, nr_engine_options *o, nr_err
     NR_TRY(nr_json_opt_str(at, "device", WORD_MAX, &o->device, err));
     NR_TRY(read_bytes(at, "max_ram", &o->ram_bytes_max, err));
     NR_TRY(read_bytes(at, "max_vram", &o->vram_bytes_max, err));
+    NR_TRY(read_gpu_layers(at, &o->gpu_layers, err));
+    NR_TRY(nr_json_opt_choice(at, "vision", places, 3, &vision, err));
     o->precision = dtype == 1 ? NR_PRECISION_F32 : NR_PRECISION_INT8;
     o->kv = (nr_kv_type)kv; /* in the order of the words */
+    o->vision = (nr_vision_place)vision;
     o->picture_pixels_max = (uint64_t)pixels;
     return NR_STATUS_OK;
 }
 
 #define OPTION_KEYS                                                                                \
     "dtype", "kv", "context", "threads", "slots", "image_cache", "pictures", "max_pixels", "cpu",  \
-        "max_ram", "max_vram", "device"
+        "max_ram", "max_vram", "device", "gpu_layers", "vision"
 
 static nr_status read_policy(const nr_json_at *top, nr_ladder_policy *p, nr_error *err) {
     static const char *const words[] = {"next", "refuse"};

@@ -15,6 +15,7 @@
 
 #include "known_checkpoints.h"
 #include "memory_parts.h"
+#include "placement.h"
 #include "registry.h"
 #include "weight_loader.h"
 
@@ -25,13 +26,17 @@
 #include <stdio.h>
 #include <string.h>
 
-void nr_scratch_carve(nr_model *model, nr_backend *be, nr_arena *arena) {
+void nr_scratch_carve(nr_model *model, const nr_sides *sides, nr_arena *arenas) {
     const nr_model_info *info = &model->info;
-    model->desc->carve_scratch(model, be, arena);
-    size_t bytes =
-        be->ops->scratch_bytes(be, info->op_rows_max, info->op_n_in_max, info->op_keys_max);
-    void *scratch = nr_arena_take(arena, bytes, 1);
-    if (scratch) be->ops->set_scratch(be, scratch, bytes);
+    model->desc->carve_scratch(model, arenas);
+    for (int i = 0; i < NR_SIDES; i++) {
+        nr_backend *be = sides->be[i];
+        if (!be) continue;
+        size_t bytes =
+            be->ops->scratch_bytes(be, info->op_rows_max, info->op_n_in_max, info->op_keys_max);
+        void *scratch = nr_arena_take(&arenas[i], bytes, 1);
+        if (scratch) be->ops->set_scratch(be, scratch, bytes);
+    }
 }
 
 void nr_plan_add(nr_memory_plan *p, const char *name, const char *note, uint64_t bytes,
@@ -48,7 +53,7 @@ static void add_passing(nr_memory_plan *p, const char *name, const char *note, u
 }
 
 /* Matrices by the part of the model, the rest by kind. */
-static void add_weights(nr_memory_plan *p, const nr_ledger *l) {
+static void add_weights(nr_memory_plan *p, const nr_ledger *l, bool on_device) {
     static const struct {
         nr_part part;
         const char *name;
@@ -63,21 +68,30 @@ static void add_weights(nr_memory_plan *p, const nr_ledger *l) {
                  {NR_KIND_OUTLIERS, "weights: outlier columns", "kept in float"},
                  {NR_KIND_OTHER, "weights: norms, positions", "rotary table: context"}};
     for (size_t i = 0; i < NR_COUNT(parts); i++)
-        nr_plan_add(p, parts[i].name, "packed", l->bytes[parts[i].part][NR_KIND_MATRIX], true);
+        nr_plan_add(p, parts[i].name, "packed", l->bytes[parts[i].part][NR_KIND_MATRIX],
+                    on_device);
     for (size_t i = 0; i < NR_COUNT(kinds); i++) {
         uint64_t bytes = 0;
         for (int part = 0; part < NR_LEDGER_ROWS; part++) bytes += l->bytes[part][kinds[i].kind];
-        nr_plan_add(p, kinds[i].name, kinds[i].note, bytes, true);
+        nr_plan_add(p, kinds[i].name, kinds[i].note, bytes, on_device);
     }
+}
+
+/* What all slots take of each side: keys and values, and the features where they lie. */
+static void add_caches(nr_memory_plan *p, const nr_model *model, const uint64_t bytes[NR_SIDES]) {
+    uint64_t features = (uint64_t)p->n_slots * nr_image_features_bytes(model);
+    nr_side side = model->info.features_side;
+    for (nr_side i = 0; i < NR_SIDES; i++)
+        nr_plan_add(p, "kv cache", "context x slots", bytes[i] - (i == side ? features : 0),
+                    i == NR_SIDE_DEVICE);
+    nr_plan_add(p, "picture features", "x slots", features, side == NR_SIDE_DEVICE);
 }
 
 static void add_sessions(nr_memory_plan *p, const nr_model *model, const nr_session *s,
                          uint64_t encoder_bytes) {
-    uint64_t n = (uint64_t)p->n_slots;
-    uint64_t features = (uint64_t)nr_image_features_bytes(model);
-    uint64_t image = s->pixels_host_bytes;
-    nr_plan_add(p, "kv cache", "context x slots", n * (s->device.used - features), true);
-    nr_plan_add(p, "picture features", "x slots", n * features, true);
+    uint64_t n = (uint64_t)p->n_slots, image = s->pixels_host_bytes;
+    uint64_t caches[NR_SIDES] = {n * s->caches[0].used, n * s->caches[1].used};
+    add_caches(p, model, caches);
     nr_plan_add(p, "picture preprocessing", "x slots", n * image, false);
     nr_plan_add(p, "prompt and logits buffers", "context x slots",
                 n * (s->host.used - image + encoder_bytes), false);
@@ -85,12 +99,11 @@ static void add_sessions(nr_memory_plan *p, const nr_model *model, const nr_sess
 
 static void add_scheduler(nr_memory_plan *p, const nr_model *model, const nr_sched_parts *s,
                           uint64_t encoder_bytes) {
-    uint64_t features = (uint64_t)p->n_slots * nr_image_features_bytes(model);
-    nr_plan_add(p, "kv cache", "context x slots", s->cache_bytes - features, true);
-    nr_plan_add(p, "picture features", "x slots", features, true);
+    add_caches(p, model, s->cache_bytes);
     nr_plan_add(p, "waiting pictures", "slots and queue", s->picture_bytes, false);
     nr_plan_add(p, "prompts and answers", "slots and queue", s->other_bytes + encoder_bytes, false);
-    p->scheduler_bytes = s->cache_bytes + s->picture_bytes + s->other_bytes + encoder_bytes;
+    p->scheduler_bytes = s->cache_bytes[0] + s->cache_bytes[1] + s->picture_bytes +
+                         s->other_bytes + encoder_bytes;
 }
 
 /* What lies on the device and stays. */
@@ -106,9 +119,10 @@ void nr_plan_sum(nr_memory_plan *p) {
     uint64_t on_host = p->tokenizer_bytes + p->process_bytes + p->program_bytes;
     uint64_t works = p->scratch_bytes + (p->scheduler_bytes ? p->scheduler_bytes : sessions) +
                      p->image_cache_bytes;
+    uint64_t weights = p->apart ? p->weights_host_bytes : p->weights_bytes;
+    uint64_t stays = on_host + weights;
     p->vram_bytes = p->apart ? device_bytes(p) : 0;
-    uint64_t stays = on_host + (p->apart ? 0 : p->weights_bytes);
-    if (p->apart) works = p->weights_bytes + works + p->rounding_bytes - p->vram_bytes;
+    works += p->weights_bytes - weights + p->rounding_bytes - p->vram_bytes; /* what is in RAM */
     p->ram_bytes = stays + NR_MAX(works + p->picture_bytes + p->passing_bytes, p->staging_bytes);
     p->resident_bytes = stays + works + p->vram_bytes;
     p->total_bytes = p->ram_bytes + p->vram_bytes;
@@ -150,41 +164,71 @@ static void finish(nr_memory_plan *p) {
     nr_plan_sum(p);
 }
 
+/* All arenas of an engine, empty, and what they would hold. */
+typedef struct measured {
+    nr_arena weights[NR_SIDES], scratch[NR_SIDES];
+    nr_ledger ledgers[NR_SIDES];
+    nr_session session;
+    nr_sched_parts sched;
+    size_t image_cache;
+} measured;
+
+static nr_status measure(const nr_plan_input *in, measured *m, nr_error *err) {
+    const nr_engine_options *o = in->options;
+    bool overflow = false;
+    *m = (measured){0};
+    in->model->desc->place(in->model, &in->placement);
+    for (int i = 0; i < NR_SIDES; i++) m->weights[i].ledger = &m->ledgers[i];
+    in->model->desc->carve_weights(in->model, m->weights);
+    nr_scratch_carve(in->model, in->sides, m->scratch);
+    NR_TRY(nr_session_carve(&m->session, in->model, err));
+    if (o->scheduler)
+        NR_TRY(nr_sched_measure(in->model, NR_MAX(o->n_slots, 1), o->n_queued, &m->sched, err));
+    m->image_cache = nr_image_cache_bytes(in->model, o->image_cache);
+    for (int i = 0; i < NR_SIDES; i++)
+        overflow |= m->weights[i].overflow || m->scratch[i].overflow ||
+                    m->session.caches[i].overflow;
+    NR_FAIL_IF(overflow || m->session.host.overflow || m->image_cache == SIZE_MAX, LIMIT,
+               "planned size does not fit 64 bits");
+    return NR_STATUS_OK;
+}
+
+static void describe_placement(nr_memory_plan *p, const nr_plan_input *in) {
+    const nr_placement *at = &in->placement;
+    p->n_layers = in->model->info.n_layers;
+    if (!p->apart) return;
+    p->n_layers_on_card = p->n_layers - at->layers_on_host;
+    p->vision_on_card = in->model->info.n_image_tokens > 0 && !at->vision_on_host;
+}
+
 nr_status nr_plan_make(const nr_plan_input *in, nr_memory_plan *out, nr_error *err) {
     nr_memory_plan p;
-    nr_ledger ledger = {0};
-    nr_arena weights = nr_arena_measure(), scratch = nr_arena_measure();
-    nr_session session = {0};
-    nr_sched_parts sched;
+    measured m;
+    const nr_model_info *info = &in->model->info;
     begin(&p, in->name, in->device, in->options);
-    weights.ledger = &ledger;
-    in->model->desc->carve_weights(in->model, &weights);
-    nr_scratch_carve(in->model, in->be, &scratch);
-    NR_TRY(nr_session_carve(&session, in->model, err));
-    if (in->options->scheduler)
-        NR_TRY(nr_sched_measure(in->model, p.n_slots, in->options->n_queued, &sched, err));
-    size_t cache = nr_image_cache_bytes(in->model, in->options->image_cache);
-    NR_FAIL_IF(weights.overflow || scratch.overflow || session.host.overflow ||
-                   session.device.overflow || cache == SIZE_MAX,
-               LIMIT, "planned size does not fit 64 bits");
-    if (in->model->info.n_image_tokens == 0) p.picture_bytes = 0;
-    p.weights_bytes = weights.used;
-    p.scratch_bytes = scratch.used;
-    p.image_cache_bytes = cache;
-    p.context_tokens = in->model->info.context;
+    NR_TRY(measure(in, &m, err));
+    describe_placement(&p, in);
+    if (info->n_image_tokens == 0) p.picture_bytes = 0;
+    p.weights_bytes = m.weights[NR_SIDE_DEVICE].used + m.weights[NR_SIDE_HOST].used;
+    p.weights_host_bytes = m.weights[NR_SIDE_HOST].used;
+    p.scratch_bytes = m.scratch[NR_SIDE_DEVICE].used + m.scratch[NR_SIDE_HOST].used;
+    p.image_cache_bytes = m.image_cache;
+    p.context_tokens = info->context;
     p.tokenizer_bytes = in->tokenizer ? nr_tokenizer_bytes(in->tokenizer) : in->tokenizer_bytes;
     p.staging_bytes = in->staging_bytes;
     uint64_t encoder = in->encoder_bytes;
-    if (in->tokenizer)
-        encoder = nr_encoder_bytes(in->tokenizer, nr_prompt_room(in->model->info.context));
-    add_weights(&p, &ledger);
-    p.session_bytes = session.device.used + session.host.used + encoder;
+    if (in->tokenizer) encoder = nr_encoder_bytes(in->tokenizer, nr_prompt_room(info->context));
+    p.session_bytes = m.session.caches[NR_SIDE_DEVICE].used + m.session.caches[NR_SIDE_HOST].used +
+                      m.session.host.used + encoder;
+    for (nr_side i = 0; i < NR_SIDES; i++) add_weights(&p, &m.ledgers[i], i == NR_SIDE_DEVICE);
     if (in->options->scheduler)
-        add_scheduler(&p, in->model, &sched, encoder);
+        add_scheduler(&p, in->model, &m.sched, encoder);
     else
-        add_sessions(&p, in->model, &session, encoder);
-    nr_plan_add(&p, "scratch", "largest forward call", p.scratch_bytes, true);
-    nr_plan_add(&p, "image cache", "pictures kept", p.image_cache_bytes, true);
+        add_sessions(&p, in->model, &m.session, encoder);
+    for (nr_side i = 0; i < NR_SIDES; i++)
+        nr_plan_add(&p, "scratch", "largest forward call", m.scratch[i].used, i == NR_SIDE_DEVICE);
+    nr_plan_add(&p, "image cache", "pictures kept", p.image_cache_bytes,
+                info->features_side == NR_SIDE_DEVICE);
     finish(&p);
     *out = p;
     return NR_STATUS_OK;
@@ -198,8 +242,11 @@ static nr_status check_ceiling(uint64_t bytes, uint64_t ceiling, const char *whe
 }
 
 nr_status nr_plan_check(const nr_memory_plan *p, const nr_engine_options *o, nr_error *err) {
+    char on_card[64];
+    snprintf(on_card, sizeof on_card, " on the card, with %d of %d layers there",
+             p->n_layers_on_card, p->n_layers);
     NR_TRY(check_ceiling(p->ram_bytes, o->ram_bytes_max, "", err));
-    NR_TRY(check_ceiling(p->vram_bytes, o->vram_bytes_max, " on the card", err));
+    NR_TRY(check_ceiling(p->vram_bytes, o->vram_bytes_max, on_card, err));
     nr_machine m = nr_machine_read("");
     NR_FAIL_IF(m.available_bytes && p->ram_bytes > m.available_bytes, CEILING,
                "plan of %llu bytes, %s has %llu available: %llu bytes short",
@@ -228,25 +275,27 @@ static nr_status plan_estimate(const nr_known *known, const nr_engine_options *o
     return NR_STATUS_OK;
 }
 
-static nr_status plan_known(const nr_known *known, nr_device device, nr_backend *be,
+static nr_status plan_known(const nr_known *known, nr_device device, nr_sides *sides,
                             const nr_engine_options *o, nr_memory_plan *out, nr_error *err) {
+    int n_threads = sides->be[NR_SIDE_DEVICE]->n_threads;
     nr_blueprint blueprint;
     NR_TRY(nr_blueprint_parse(known->config_json, known->name, o, &blueprint, err));
     nr_plan_input input = {.name = known->name,
                            .options = o,
                            .model = blueprint.model,
-                           .be = be,
+                           .sides = sides,
                            .device = device,
                            .tokenizer_bytes = known->tokenizer_bytes,
-                           .staging_bytes = staging_of(blueprint.model, known, be->n_threads)};
+                           .staging_bytes = staging_of(blueprint.model, known, n_threads)};
     input.encoder_bytes = known->encoder_factor * nr_prompt_room(blueprint.model->info.context);
-    nr_status status = nr_plan_make(&input, out, err);
+    nr_status status = nr_placement_plan(&input, out, err);
     nr_blueprint_close(&blueprint);
     return status;
 }
 
-static nr_status plan_folder(const char *model_dir, nr_device device, nr_backend *be,
+static nr_status plan_folder(const char *model_dir, nr_device device, nr_sides *sides,
                              const nr_engine_options *o, nr_memory_plan *out, nr_error *err) {
+    int n_threads = sides->be[NR_SIDE_DEVICE]->n_threads;
     nr_blueprint blueprint;
     nr_weights *weights = NULL;
     nr_tokenizer *tokenizer = NULL;
@@ -260,11 +309,11 @@ static nr_status plan_folder(const char *model_dir, nr_device device, nr_backend
     nr_plan_input input = {.name = name,
                            .options = o,
                            .model = blueprint.model,
-                           .be = be,
+                           .sides = sides,
                            .device = device,
                            .tokenizer = tokenizer,
-                           .staging_bytes = nr_loader_bytes(weights, be->n_threads)};
-    NR_TRY_GOTO(nr_plan_make(&input, out, err));
+                           .staging_bytes = nr_loader_bytes(weights, n_threads)};
+    NR_TRY_GOTO(nr_placement_plan(&input, out, err));
 done:
     nr_tokenizer_free(tokenizer);
     nr_weights_close(weights);
@@ -277,14 +326,14 @@ nr_status nr_memory_plan_read(const char *model_dir, const nr_engine_options *op
     nr_engine_options o = options ? *options : nr_engine_options_default();
     const nr_known *known = nr_file_exists(model_dir) ? NULL : nr_known_find(model_dir);
     nr_device device;
-    nr_backend *be = NULL;
+    nr_sides sides = {0};
     if (known && !nr_registry_find(known->model_type)) return plan_estimate(known, &o, out, err);
     NR_TRY(nr_device_parse(o.device, &device, err));
-    NR_TRY(nr_device_open_for_plan(&device, &o, &be, err));
+    NR_TRY(nr_device_open_for_plan(&device, &o, &sides.be[NR_SIDE_DEVICE], err));
     nr_status status = nr_device_settle(device, &o, err);
     if (status == NR_STATUS_OK)
-        status = known ? plan_known(known, device, be, &o, out, err)
-                       : plan_folder(model_dir, device, be, &o, out, err);
-    nr_backend_close(be);
+        status = known ? plan_known(known, device, &sides, &o, out, err)
+                       : plan_folder(model_dir, device, &sides, &o, out, err);
+    for (int i = 0; i < NR_SIDES; i++) nr_backend_close(sides.be[i]);
     return status;
 }

@@ -104,9 +104,9 @@ static nr_status write_weights(job *j, nr_error *err) {
     char path[4096];
     nr_loader loader = {0};
     nr_model *model = j->blueprint.model;
-    nr_arena shapes = nr_arena_measure();
+    nr_arena shapes[NR_SIDES] = {0};
     nr_status status = NR_STATUS_OK;
-    model->desc->carve_weights(model, &shapes); /* sets the linears' shapes, allocates nothing */
+    model->desc->carve_weights(model, shapes); /* sets the linears' shapes, allocates nothing */
     NR_TRY(nr_path_join(path, sizeof path, j->temp_dir, "model.safetensors", err));
     NR_TRY(nr_safetensors_writer_create(&j->writer, err));
     NR_TRY(nr_safetensors_writer_add_metadata(j->writer, "format", "pt", err));

@@ -72,17 +72,17 @@ nr_status nr_sched_measure(nr_model *model, int32_t n_slots, int32_t n_queued, n
     nr_sched_options o = nr_sched_options_default();
     nr_scheduler_config config;
     nr_sched measured = {.scratch = nr_arena_measure()};
-    nr_arena host = nr_arena_measure(), device = nr_arena_measure();
+    nr_arena host = nr_arena_measure(), caches[NR_SIDES] = {0};
     o.n_slots = n_slots;
     o.n_queued = n_queued;
     NR_TRY(make_config(&model->info, &o, &config, err));
     NR_TRY(carve_scratch(&measured, &model->info, err));
     config.kit.model = model;
-    nr_scheduler_measure(&config, &host, &device);
-    NR_FAIL_IF(host.overflow || device.overflow, LIMIT,
+    nr_scheduler_measure(&config, &host, caches);
+    NR_FAIL_IF(host.overflow || caches[0].overflow || caches[1].overflow, LIMIT,
                "size of a scheduler of %d slots does not fit 64 bits", n_slots);
     size_t one_picture = nr_round_up(config.pixels_n * sizeof(float), NR_ALIGN_BYTES);
-    out->cache_bytes = device.used;
+    for (int i = 0; i < NR_SIDES; i++) out->cache_bytes[i] = caches[i].used;
     out->picture_bytes = (uint64_t)config.n_jobs * one_picture;
     out->other_bytes = host.used + measured.scratch.used - out->picture_bytes;
     return NR_STATUS_OK;
@@ -95,7 +95,8 @@ nr_status nr_sched_bytes(const nr_engine *engine, const nr_sched_options *option
     nr_sched_parts parts;
     NR_TRY(make_config(&engine->model->info, &o, &unused, err));
     NR_TRY(nr_sched_measure(engine->model, o.n_slots, o.n_queued, &parts, err));
-    *bytes = parts.cache_bytes + parts.picture_bytes + parts.other_bytes +
+    *bytes = parts.cache_bytes[0] + parts.cache_bytes[1] + parts.picture_bytes +
+             parts.other_bytes +
              nr_encoder_bytes(engine->tokenizer, nr_prompt_room(engine->model->info.context));
     return NR_STATUS_OK;
 }

@@ -33,7 +33,7 @@ static nr_status take_page(nr_session *s, nr_error *err) {
 
 static nr_status check_logits(nr_session *s, nr_error *err) {
     int32_t n = s->engine->model->info.vocab;
-    nr_backend *be = s->engine->be;
+    nr_backend *be = s->kit.be;
     be->ops->download(be, s->kit.logits, s->sequence.logits, (size_t)n * sizeof(float));
     for (int32_t i = 0; i < n; i++)
         NR_FAIL_IF(!isfinite(s->kit.logits[i]), SELF_TEST, "self-test: logit %d of token %d is %g",

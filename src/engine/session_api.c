@@ -54,13 +54,14 @@ nr_status nr_session_carve(nr_session *s, nr_model *model, nr_error *err) {
     s->prompt_ids = nr_arena_take(&s->host, (size_t)info->context, sizeof *s->prompt_ids);
     nr_answer_kit_carve(&s->kit, model, &s->host);
     s->piece = nr_arena_take(&s->host, NR_ANSWER_PIECE_MAX, 1);
-    nr_sequence_carve(&s->sequence, model, &s->host, &s->device);
+    nr_sequence_carve(&s->sequence, model, &s->host, s->caches);
     return NR_STATUS_OK;
 }
 
 nr_answer_kit nr_engine_kit(const nr_engine *e) {
     return (nr_answer_kit){.model = e->model,
-                           .be = e->be,
+                           .sides = &e->sides,
+                           .be = e->sides.be[e->model->info.logits_side],
                            .tokenizer = e->tokenizer,
                            .stop_ids = e->config.eos_ids,
                            .n_stop_ids = e->config.n_eos_ids};
@@ -78,10 +79,10 @@ static nr_status create_parts(nr_session *s, nr_error *err) {
     s->kit = nr_engine_kit(e);
     NR_TRY(nr_session_carve(s, e->model, err)); /* measures */
     NR_TRY(nr_arena_alloc(&s->host, false, "session", err));
-    NR_TRY(e->be->ops->arena_alloc(e->be, &s->device, "KV cache", err));
+    NR_TRY(nr_sides_alloc(&e->sides, s->caches, "KV cache", err));
     NR_TRY(nr_session_carve(s, e->model, err));
     NR_TRY(nr_engine_encoder(e, &s->encoder, err));
-    nr_sequence_set_image(&s->sequence, e->be, NULL, NULL);
+    nr_sequence_set_image(&s->sequence, &e->sides, NULL, NULL);
     return NR_STATUS_OK;
 }
 
@@ -112,7 +113,7 @@ void nr_session_free(nr_session *s) {
     if (!s) return;
     s->engine->n_sessions--;
     nr_encoder_free(s->encoder);
-    s->engine->be->ops->arena_free(s->engine->be, &s->device);
+    nr_sides_free(&s->engine->sides, s->caches);
     nr_arena_free(&s->host);
     nr_free(s);
 }
@@ -132,8 +133,8 @@ static nr_status see(nr_session *s, const nr_preprocess_settings *settings, cons
     NR_TRY(nr_preprocess_run(settings, image, s->pixels, s->preprocess_scratch,
                              s->preprocess_scratch_bytes, err));
     double ready_ms = nr_clock_ms();
-    nr_sequence_set_image(&s->sequence, s->engine->be, s->pixels, tap);
-    nr_status status = nr_backend_check(s->engine->be, err);
+    nr_sequence_set_image(&s->sequence, &s->engine->sides, s->pixels, tap);
+    nr_status status = nr_sides_check(&s->engine->sides, err);
     s->stats.vision_ms = nr_clock_ms() - ready_ms;
     return status;
 }
@@ -145,7 +146,7 @@ nr_status nr_session_take_picture(nr_session *s, const nr_picture *picture, nr_f
                "model \"%s\" reads text only, a picture was given", s->engine->info.model);
     s->asked = false;
     s->stats = (nr_session_stats){.fit = fit};
-    nr_sequence_set_image(&s->sequence, s->engine->be, NULL, NULL); /* none, should this fail */
+    nr_sequence_set_image(&s->sequence, &s->engine->sides, NULL, NULL); /* none, should this fail */
     if (!picture) return NR_STATUS_OK;
     NR_TRY(nr_engine_check_picture(s->engine, picture, err));
     nr_preprocess_settings settings;
@@ -233,7 +234,7 @@ nr_status nr_session_ask(nr_session *s, const char *question, const nr_generatio
     NR_TRY(nr_sequence_prefill(&s->sequence, s->prompt_ids, n_ids, 1, &n_reused, NULL, err));
     nr_answer_begin(&s->answer, &s->kit, &s->sequence, &settings);
     nr_answer_choose(&s->answer);
-    NR_TRY(nr_backend_check(s->engine->be, err));
+    NR_TRY(nr_sides_check(&s->engine->sides, err));
     s->asked = true;
     s->stats.prompt_tokens = n_ids;
     s->stats.cached_tokens = n_reused;
@@ -253,7 +254,7 @@ nr_status nr_session_step(nr_session *s, nr_step *out, nr_error *err) {
     if (nr_sequence_left(&s->sequence) > 0) {
         nr_sequences_read(&(nr_share){&s->sequence, 1}, 1, NULL);
         nr_answer_choose(a);
-        NR_TRY(nr_backend_check(s->engine->be, err));
+        NR_TRY(nr_sides_check(&s->engine->sides, err));
     }
     nr_text_buf text = {.bytes = s->piece, .cap = NR_ANSWER_PIECE_MAX};
     nr_step step = {.text = s->piece};

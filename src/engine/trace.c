@@ -48,6 +48,7 @@ static void record(void *ctx, const char *name, const float *rows, int64_t n_row
 static nr_status prefill(trace *t, const char *prompt, const nr_tap *tap, nr_error *err) {
     nr_session *s = t->session;
     nr_engine *e = s->engine;
+    nr_backend *be = s->kit.be;
     int32_t n_ids, n_reused, vocab = e->model->info.vocab;
     NR_TRY(nr_session_build_prompt(s, prompt, false, &n_ids, err));
     NR_FAIL_IF(n_ids + TRACE_TOKENS > e->model->info.context, CONTEXT_FULL,
@@ -58,8 +59,8 @@ static nr_status prefill(trace *t, const char *prompt, const nr_tap *tap, nr_err
                e->model->info.rows_max);
     int32_t n_logits = NR_MIN(TRACE_LOGITS, n_ids);
     NR_TRY(nr_sequence_prefill(&s->sequence, s->prompt_ids, n_ids, n_logits, &n_reused, tap, err));
-    e->be->ops->download(e->be, t->logits, s->sequence.logits - (int64_t)(n_logits - 1) * vocab,
-                         (size_t)n_logits * (size_t)vocab * sizeof(float));
+    be->ops->download(be, t->logits, s->sequence.logits - (int64_t)(n_logits - 1) * vocab,
+                      (size_t)n_logits * (size_t)vocab * sizeof(float));
     return NR_STATUS_OK;
 }
 

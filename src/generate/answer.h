@@ -22,7 +22,8 @@
 /* What the answers of one model share. Scratch belongs to the thread that runs the model. */
 typedef struct nr_answer_kit {
     nr_model *model;
-    nr_backend *be;
+    const nr_sides *sides; /* of the model */
+    nr_backend *be;        /* where its logits are */
     const nr_tokenizer *tokenizer;
     const int32_t *stop_ids; /* [n_stop_ids] */
     int n_stop_ids;

@@ -6,21 +6,22 @@
 
 #include <string.h>
 
-void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena *device) {
+void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena *arenas) {
     s->model = model;
     s->ids = nr_arena_take(host, (size_t)model->info.context, sizeof *s->ids);
-    model->desc->carve_cache(model, &s->cache, host, device);
+    model->desc->carve_cache(model, &s->cache, host, arenas);
 }
 
-void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, const nr_tap *tap) {
-    s->be = be;
+void nr_sequence_set_image(nr_sequence *s, const nr_sides *sides, const float *pixels,
+                           const nr_tap *tap) {
+    s->sides = sides;
     s->n_ids = s->n_cached = 0;
     s->logits = NULL;
     s->cache.n_image_rows = pixels ? s->model->info.n_image_tokens : 0;
     if (!pixels) return;
-    nr_backend_begin(be);
-    s->model->desc->encode_image(s->model, be, &s->cache, pixels, tap);
-    nr_backend_end(be);
+    nr_sides_begin(sides);
+    s->model->desc->encode_image(s->model, sides, &s->cache, pixels, tap);
+    nr_sides_end(sides);
 }
 
 int32_t nr_sequence_begin(nr_sequence *s, const int32_t *ids, int32_t n, int32_t n_logits) {
@@ -76,10 +77,10 @@ void nr_sequences_read(const nr_share *shares, int n_shares, const nr_tap *tap) 
     NR_ASSERT(n_shares >= 1 && n_shares <= NR_BATCH_MAX);
     nr_model *model = shares[0].sequence->model;
     for (int i = 0; i < n_shares; i++) spans[i] = span_of(&shares[i]);
-    nr_backend *be = shares[0].sequence->be;
-    nr_backend_begin(be);
-    const float *logits = model->desc->forward(model, be, spans, n_shares, tap);
-    nr_backend_end(be);
+    const nr_sides *sides = shares[0].sequence->sides;
+    nr_sides_begin(sides);
+    const float *logits = model->desc->forward(model, sides, spans, n_shares, tap);
+    nr_sides_end(sides);
     for (int i = 0; i < n_shares; i++) {
         nr_sequence *s = shares[i].sequence;
         s->n_cached += spans[i].n;

@@ -18,22 +18,25 @@
 #include <stdatomic.h>
 
 typedef struct nr_sequence {
-    nr_model *model; /* borrows */
-    nr_backend *be;  /* borrows */
+    nr_model *model;       /* borrows */
+    const nr_sides *sides; /* borrows */
     nr_cache cache;
     int32_t *ids;    /* [context] what the cache holds, then what is to be read */
     int32_t n_ids;
     int32_t n_cached; /* positions that the cache holds, <= n_ids */
     int32_t n_logits; /* wanted of the last positions of n_ids */
-    const float *logits; /* device [vocab] of the position read last, NULL after begin. Lives until
-                            the model's next call, for whichever sequence */
+    const float *logits; /* [vocab] of the position read last, on the side that the model says;
+                            NULL after begin. Lives until the model's next call, for whichever
+                            sequence */
     atomic_bool cancelled;
 } nr_sequence;
 
-void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena *device);
+/* arenas: [NR_SIDES] */
+void nr_sequence_carve(nr_sequence *s, nr_model *model, nr_arena *host, nr_arena *arenas);
 
 /* Forget everything and run the vision tower. pixels NULL: no picture. */
-void nr_sequence_set_image(nr_sequence *s, nr_backend *be, const float *pixels, const nr_tap *tap);
+void nr_sequence_set_image(nr_sequence *s, const nr_sides *sides, const float *pixels,
+                           const nr_tap *tap);
 
 /* Forget everything; cache.image_features hold a picture's features already. */
 void nr_sequence_reuse_image(nr_sequence *s);

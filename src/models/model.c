@@ -28,16 +28,41 @@ nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_
     return kv;
 }
 
-void nr_carve_overlaid(nr_model *model, nr_arena *a, nr_carve_fn first, nr_carve_fn second) {
-    nr_arena one = nr_arena_within(NULL, 0), other = nr_arena_within(NULL, 0);
-    first(model, &one);
-    second(model, &other);
-    size_t bytes = NR_MAX(one.used, other.used);
-    void *block = nr_arena_take(a, bytes, 1);
-    one = nr_arena_within(block, bytes);
-    other = nr_arena_within(block, bytes);
-    first(model, &one);
-    second(model, &other);
+void nr_carve_overlaid(nr_model *model, nr_arena *arenas, nr_carve_fn first, nr_carve_fn second) {
+    nr_arena one[NR_SIDES], other[NR_SIDES];
+    for (int i = 0; i < NR_SIDES; i++) one[i] = other[i] = nr_arena_within(NULL, 0);
+    first(model, one);
+    second(model, other);
+    for (int i = 0; i < NR_SIDES; i++) {
+        size_t bytes = NR_MAX(one[i].used, other[i].used);
+        void *block = bytes ? nr_arena_take(&arenas[i], bytes, 1) : NULL;
+        arenas[i].overflow |= one[i].overflow || other[i].overflow;
+        one[i] = other[i] = nr_arena_within(block, bytes);
+    }
+    first(model, one);
+    second(model, other);
+}
+
+size_t nr_features_bytes(const nr_model_info *info) {
+    return (size_t)info->n_image_tokens * (size_t)info->hidden * sizeof(float);
+}
+
+void nr_features_carve(nr_model *model, nr_arena *vision) {
+    const nr_model_info *info = &model->info;
+    model->feature_rows = NULL;
+    if (info->vision_side != info->features_side)
+        model->feature_rows = nr_arena_take(vision, nr_features_bytes(info), 1);
+}
+
+float *nr_features_rows(const nr_model *model, const nr_cache *cache) {
+    return model->feature_rows ? model->feature_rows : cache->image_features;
+}
+
+void nr_features_hand_over(const nr_model *model, const nr_sides *sides, const nr_cache *cache) {
+    const nr_model_info *info = &model->info;
+    if (!model->feature_rows) return;
+    nr_sides_copy(sides, info->features_side, cache->image_features, info->vision_side,
+                  model->feature_rows, nr_features_bytes(info));
 }
 
 /* Only a trace has a tap, so this may allocate. */

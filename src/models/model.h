@@ -6,8 +6,11 @@
  * own description; weights, scratch and caches are carved from arenas that the engine sizes first
  * with a measuring arena (nr_arena.h), so the plan and the allocation are one function.
  *
- *   create -> carve_weights (measure, then real) -> load -> carve_scratch
+ *   create -> [place] -> carve_weights (measure, then real) -> load -> carve_scratch
  *   per sequence: carve_cache; then encode_image once an image, forward for every chunk of ids
+ *
+ * A model knows sides (sides.h), not devices: where it has been split, each part carves from the
+ * arena of its side and computes with the backend of its side. `arenas` are always [NR_SIDES].
  *
  * One thread at a time per model: the scratch is shared by all sequences.
  */
@@ -17,6 +20,7 @@
 #include "backend.h"
 #include "hf_config.h"
 #include "preprocess.h"
+#include "sides.h"
 
 typedef struct nr_loader nr_loader;
 typedef struct nr_model nr_model;
@@ -51,6 +55,8 @@ typedef struct nr_model_info {
     bool head_tied;         /* the head is the embedding table */
     int64_t op_rows_max, op_n_in_max, op_keys_max; /* largest shapes its ops are called with */
     nr_preprocess_settings preprocess; /* the checkpoint's own route; vision only */
+    /* as placed: tower and bridge; image_features of caches; what forward returns */
+    nr_side vision_side, features_side, logits_side;
 } nr_model_info;
 
 /* Memory of one sequence. */
@@ -76,36 +82,50 @@ typedef struct nr_model_desc {
     nr_status (*create)(const nr_hf_config *config, const nr_model_options *options,
                         nr_model **out, nr_error *err);
     void (*destroy)(nr_model *model); /* accepts NULL */
-    /* Pointers of all weights. Measuring arena: only counts. */
-    void (*carve_weights)(nr_model *model, nr_arena *arena);
+    /* Which parts are on the host's side; not called: none. Again before anything is carved from
+     * real arenas: another placement to be measured. */
+    void (*place)(nr_model *model, const nr_placement *placement);
+    /* Pointers of all weights. Measuring arenas: only counts. */
+    void (*carve_weights)(nr_model *model, nr_arena *arenas);
     /* Read, check, quantise and pack every tensor through the loader. */
     nr_status (*load)(nr_model *model, nr_loader *loader, nr_error *err);
-    void (*carve_scratch)(nr_model *model, nr_backend *be, nr_arena *arena);
-    /* host: small arrays (borrowed memory of the caller's host arena); device: the rows. */
-    void (*carve_cache)(const nr_model *model, nr_cache *cache, nr_arena *host, nr_arena *device);
+    void (*carve_scratch)(nr_model *model, nr_arena *arenas);
+    /* host: small arrays (borrowed memory of the caller's host arena); arenas: the rows. */
+    void (*carve_cache)(const nr_model *model, nr_cache *cache, nr_arena *host, nr_arena *arenas);
     /* pixels: host f32 [3, H, W] as info.preprocess makes them -> cache->image_features. */
-    void (*encode_image)(nr_model *model, nr_backend *be, const nr_cache *cache,
+    void (*encode_image)(nr_model *model, const nr_sides *sides, const nr_cache *cache,
                          const float *pixels, const nr_tap *tap);
     /* Rows of all spans together <= rows_max, logits <= logits_rows. Writes keys and values at the
-     * spans' positions. Returns device f32 [sum of n_logits, vocab], valid until the next call. */
-    const float *(*forward)(nr_model *model, nr_backend *be, const nr_span *spans, int n_spans,
-                            const nr_tap *tap);
+     * spans' positions. Returns f32 [sum of n_logits, vocab] of logits_side, valid until the next
+     * call. */
+    const float *(*forward)(nr_model *model, const nr_sides *sides, const nr_span *spans,
+                            int n_spans, const nr_tap *tap);
 } nr_model_desc;
 
 /* First member of every model's own struct. */
 struct nr_model {
     const nr_model_desc *desc;
     nr_model_info info;
+    float *feature_rows; /* scratch [n_image_tokens, hidden] of vision_side where features are on
+                            the other side, else NULL */
 };
+
+/* Features on their way from the bridge to a cache: the scratch, among that of the vision part;
+ * where the bridge is to write them; then, once it has, into the cache. */
+size_t nr_features_bytes(const nr_model_info *info); /* of one picture */
+void nr_features_carve(nr_model *model, nr_arena *vision);
+float *nr_features_rows(const nr_model *model, const nr_cache *cache);
+void nr_features_hand_over(const nr_model *model, const nr_sides *sides, const nr_cache *cache);
 
 float nr_attention_scale(int32_t head_dim); /* 1 / sqrt(head_dim) */
 /* Keys and values of n_keys positions (rounded up to NR_KV_BLOCK) from an arena of the device. */
 nr_kv nr_kv_carve(nr_arena *a, nr_dtype dtype, int32_t n_kv_heads, int32_t head_dim,
                   int32_t n_keys);
 
-typedef void (*nr_carve_fn)(nr_model *model, nr_arena *a);
-/* Scratch of parts that never run at the same time: one block, as large as the largest needs. */
-void nr_carve_overlaid(nr_model *model, nr_arena *a, nr_carve_fn first, nr_carve_fn second);
+typedef void (*nr_carve_fn)(nr_model *model, nr_arena *arenas);
+/* Scratch of parts that never run at the same time: one block a side, as large as the largest
+ * needs. */
+void nr_carve_overlaid(nr_model *model, nr_arena *arenas, nr_carve_fn first, nr_carve_fn second);
 
 /* How a decoder holds keys and values: INT8 where asked for, else f32 or f16 with the precision. */
 nr_dtype nr_kv_dtype(const nr_model_options *options);

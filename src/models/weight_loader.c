@@ -69,9 +69,10 @@ uint64_t nr_loader_bytes(const nr_weights *weights, int n_threads) {
 }
 
 nr_status nr_loader_open(nr_loader *l, nr_load_mode mode, const nr_weights *weights,
-                         nr_backend *be, nr_safetensors_writer *writer, int n_threads,
+                         const nr_sides *sides, nr_safetensors_writer *writer, int n_threads,
                          nr_error *err) {
-    *l = (nr_loader){.mode = mode, .weights = weights, .be = be, .writer = writer};
+    *l = (nr_loader){.mode = mode, .weights = weights, .sides = sides, .writer = writer};
+    nr_load_to(l, NR_SIDE_DEVICE);
     measure(l);
     l->touched = nr_calloc((size_t)nr_weights_count(weights), 1);
     NR_FAIL_IF(!l->touched, NO_MEMORY, "marks of %d tensors", nr_weights_count(weights));

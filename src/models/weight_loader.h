@@ -20,9 +20,9 @@
 #ifndef NR_WEIGHT_LOADER_H
 #define NR_WEIGHT_LOADER_H
 
-#include "backend.h"
 #include "nr_threads.h"
 #include "safetensors.h"
+#include "sides.h"
 #include "weights_file.h"
 
 typedef enum nr_load_mode { NR_LOAD_PACK, NR_LOAD_DECLARE, NR_LOAD_WRITE } nr_load_mode;
@@ -33,7 +33,8 @@ typedef enum nr_load_mode { NR_LOAD_PACK, NR_LOAD_DECLARE, NR_LOAD_WRITE } nr_lo
 typedef struct nr_loader {
     nr_load_mode mode;
     const nr_weights *weights;     /* borrows */
-    nr_backend *be;                /* borrows; PACK only */
+    const nr_sides *sides;         /* borrows; PACK only */
+    nr_backend *be;                /* the side that tensors go to: nr_load_to; PACK only */
     nr_pool *pool;                 /* owns */
     nr_safetensors_writer *writer; /* borrows; DECLARE and WRITE */
     /* Or NULL; false gives up: CANCELLED. */
@@ -50,10 +51,15 @@ typedef struct nr_loader {
     nr_error *slot_errors; /* [n_threads] */
 } nr_loader;
 
-/* n_threads as for nr_pool_create. be NULL unless PACK, writer NULL if PACK. Errors: NO_MEMORY. */
+/* n_threads as for nr_pool_create. sides NULL unless PACK, writer NULL if PACK. Errors: NO_MEMORY.
+ */
 nr_status nr_loader_open(nr_loader *l, nr_load_mode mode, const nr_weights *weights,
-                         nr_backend *be, nr_safetensors_writer *writer, int n_threads,
+                         const nr_sides *sides, nr_safetensors_writer *writer, int n_threads,
                          nr_error *err);
+/* From now on tensors go to memory of this side; at first NR_SIDE_DEVICE. */
+static inline void nr_load_to(nr_loader *l, nr_side side) {
+    l->be = l->sides ? l->sides->be[side] : NULL;
+}
 /* Staging that nr_loader_open will allocate. */
 uint64_t nr_loader_bytes(const nr_weights *weights, int n_threads);
 /* The same from shapes: the widest matrix's columns, and three times the tallest's rows. */

@@ -200,7 +200,7 @@ static nr_slot *oldest(nr_scheduler *s, nr_slot_phase phase, uint64_t taken) {
 static bool recall(nr_scheduler *s, nr_slot *slot) {
     const nr_scheduler_config *c = &s->config;
     if (!slot->job->has_picture) {
-        nr_sequence_set_image(&slot->sequence, c->kit.be, NULL, NULL);
+        nr_sequence_set_image(&slot->sequence, c->kit.sides, NULL, NULL);
         return true;
     }
     float *features = slot->sequence.cache.image_features;
@@ -213,10 +213,10 @@ static bool recall(nr_scheduler *s, nr_slot *slot) {
 static void run_tower(nr_scheduler *s, nr_slot *slot) {
     const nr_scheduler_config *c = &s->config;
     double start_ms = nr_clock_ms();
-    nr_sequence_set_image(&slot->sequence, c->kit.be, slot->job->pixels, NULL);
+    nr_sequence_set_image(&slot->sequence, c->kit.sides, slot->job->pixels, NULL);
     if (c->keep)
         c->keep(c->pictures_ctx, slot->job->picture_key, slot->sequence.cache.image_features);
-    (void)nr_backend_check(c->kit.be, NULL); /* waits for the tower; told later */
+    (void)nr_sides_check(c->kit.sides, NULL); /* waits for the tower; told later */
     slot->stats.vision_ms = nr_clock_ms() - start_ms;
 }
 
@@ -344,7 +344,7 @@ static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double r
 
 /* The device failed: nobody's rows are worth anything. */
 static bool device_failed(nr_scheduler *s) {
-    nr_status status = nr_backend_check(s->config.kit.be, NULL);
+    nr_status status = nr_sides_check(s->config.kit.sides, NULL);
     if (status == NR_STATUS_OK) return false;
     pthread_mutex_lock(&s->lock);
     for (int32_t i = 0; i < s->config.n_slots; i++)

@@ -22,7 +22,7 @@ static void carve_job(nr_scheduler *s, nr_job *job, nr_arena *host) {
 }
 
 /* Measures with empty arenas, then makes everything. */
-static void carve(nr_scheduler *s, nr_arena *host, nr_arena *device) {
+static void carve(nr_scheduler *s, nr_arena *host, nr_arena *caches) {
     const nr_scheduler_config *c = &s->config;
     nr_job measured;
     nr_slot measured_slot = {0};
@@ -32,14 +32,14 @@ static void carve(nr_scheduler *s, nr_arena *host, nr_arena *device) {
     s->jobs = nr_arena_take(host, (size_t)c->n_jobs, sizeof *s->jobs);
     for (int32_t i = 0; i < c->n_slots; i++) {
         nr_slot *slot = s->slots ? &s->slots[i] : &measured_slot;
-        nr_sequence_carve(&slot->sequence, c->kit.model, host, device);
+        nr_sequence_carve(&slot->sequence, c->kit.model, host, caches);
     }
     for (int32_t i = 0; i < c->n_jobs; i++) carve_job(s, s->jobs ? &s->jobs[i] : &measured, host);
 }
 
-void nr_scheduler_measure(const nr_scheduler_config *config, nr_arena *host, nr_arena *device) {
+void nr_scheduler_measure(const nr_scheduler_config *config, nr_arena *host, nr_arena *caches) {
     nr_scheduler s = {.config = *config};
-    carve(&s, host, device);
+    carve(&s, host, caches);
 }
 
 static nr_status start_thread(nr_scheduler *s, nr_error *err) {
@@ -56,13 +56,13 @@ static nr_status start_thread(nr_scheduler *s, nr_error *err) {
 }
 
 static nr_status create_parts(nr_scheduler *s, nr_error *err) {
-    nr_backend *be = s->config.kit.be;
-    carve(s, &s->host, &s->device);
+    const nr_sides *sides = s->config.kit.sides;
+    carve(s, &s->host, s->caches);
     NR_TRY(nr_arena_alloc(&s->host, false, "requests", err));
-    NR_TRY(be->ops->arena_alloc(be, &s->device, "KV caches", err));
-    carve(s, &s->host, &s->device);
+    NR_TRY(nr_sides_alloc(sides, s->caches, "KV caches", err));
+    carve(s, &s->host, s->caches);
     for (int32_t i = 0; i < s->config.n_slots; i++)
-        nr_sequence_set_image(&s->slots[i].sequence, be, NULL, NULL);
+        nr_sequence_set_image(&s->slots[i].sequence, sides, NULL, NULL);
     for (int32_t i = s->config.n_jobs - 1; i >= 0; i--) {
         s->jobs[i].next = s->free_jobs;
         s->free_jobs = &s->jobs[i];
@@ -78,7 +78,7 @@ nr_status nr_scheduler_create(const nr_scheduler_config *config, nr_scheduler **
     nr_scheduler *s = nr_calloc(1, sizeof *s);
     NR_FAIL_IF(!s, NO_MEMORY, "scheduler");
     s->config = *config;
-    s->host = s->device = nr_arena_measure();
+    s->host = nr_arena_measure();
     nr_status status = create_parts(s, err);
     if (status != NR_STATUS_OK) {
         nr_scheduler_free(s);
@@ -100,7 +100,7 @@ void nr_scheduler_free(nr_scheduler *s) {
         pthread_cond_destroy(&s->news);
         pthread_mutex_destroy(&s->lock);
     }
-    s->config.kit.be->ops->arena_free(s->config.kit.be, &s->device);
+    nr_sides_free(s->config.kit.sides, s->caches);
     nr_arena_free(&s->host);
     nr_free(s);
 }

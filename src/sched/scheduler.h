@@ -79,8 +79,9 @@ typedef struct nr_scheduler_config {
     void *notify_ctx;
 } nr_scheduler_config;
 
-/* What create allocates, into measuring arenas; of the kit only the model is looked at. */
-void nr_scheduler_measure(const nr_scheduler_config *config, nr_arena *host, nr_arena *device);
+/* What create allocates, into measuring arenas (caches: [NR_SIDES]); of the kit only the model is
+ * looked at. */
+void nr_scheduler_measure(const nr_scheduler_config *config, nr_arena *host, nr_arena *caches);
 /* Transfers *out; the model belongs to its thread until free. Errors: NO_MEMORY, LIMIT. */
 nr_status nr_scheduler_create(const nr_scheduler_config *config, nr_scheduler **out, nr_error *err);
 /* Ends what runs or waits as CANCELLED. All jobs must have been released. Accepts NULL. */

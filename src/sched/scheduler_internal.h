@@ -29,7 +29,7 @@ typedef struct nr_slot {
 
 struct nr_scheduler {
     nr_scheduler_config config;
-    nr_arena host, device;
+    nr_arena host, caches[NR_SIDES];
     pthread_t thread;
     bool started;
     char *piece; /* [NR_ANSWER_PIECE_MAX] the model's thread's */

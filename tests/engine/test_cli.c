@@ -434,6 +434,10 @@ static void test_ladder(void **state) {
     expect(args, 3, "bytes short");
     snprintf(args, sizeof args, "read --model {m} --max-vram 8GB --prompt x %s", picture);
     expect(args, 3, "VRAM");
+    snprintf(args, sizeof args, "read --model {m} --gpu-layers 2 --prompt x %s", picture);
+    expect(args, 3, "the device is the CPU");
+    expect("plan --model {m} --gpu-layers some", 2, "expected auto, all or a number");
+    expect("plan --model {m} --vision left", 2, "expected auto, gpu or cpu");
     snprintf(args, sizeof args, "read --model {m} --max-ram lots --prompt x %s", picture);
     expect(args, 2, "--max-ram");
     expect("read --model {m} --max-pixels 300000 samples/harbour-courier.png", 1, "300000");

@@ -68,7 +68,7 @@ static void ask(nr_session *session, const char *question, float temperature, an
     MUST(nr_session_ask(session, question, &o, err));
     out->vocab = nr_engine_get_info(session->engine).vocab_size;
     out->logits = malloc((size_t)out->vocab * sizeof(float));
-    nr_backend *be = session->engine->be;
+    nr_backend *be = session->kit.be;
     be->ops->download(be, out->logits, session->sequence.logits,
                       (size_t)out->vocab * sizeof(float));
     out->n_ids = 0;

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_engine_oom.c - every allocation of loading, reading and quantizing fails once, and from
- * some point on always: a clean NO_MEMORY, nothing left allocated, nothing left on disk.
+ * some point on always: a clean NO_MEMORY, nothing left allocated, nothing left on disk. The same
+ * of a model that is split between a far device and the CPU.
  */
 #include "engine_fixture.h"
 
+#include "far_device.h"
 #include "newsreader_sched.h"
 #include "nr_alloc.h"
 
 static char llava[4096], blip2[4096], quantized[4096];
 static const char *checkpoint = llava; /* of the current test */
+static bool split; /* between a far device and the CPU */
 static char *picture_bytes;
 static size_t picture_n_bytes;
 
@@ -32,16 +35,25 @@ static int tear_down(void **state) {
     return 0;
 }
 
+static nr_engine_options options_on(int n_threads) {
+    nr_engine_options o = nr_engine_options_default();
+    o.n_threads = n_threads;
+    if (!split) return o;
+    o.device = "cuda:0";
+    o.gpu_layers = 1;
+    o.vision = NR_VISION_GPU;
+    return o;
+}
+
 /* Load, read a picture, three tokens. */
 static nr_status read_once(nr_error *err) {
     nr_engine *engine = NULL;
     nr_session *session = NULL;
     nr_picture *picture = NULL;
-    nr_engine_options o = nr_engine_options_default();
+    nr_engine_options o = options_on(2);
     nr_generation_options g = nr_generation_options_default();
     nr_memory_plan plan;
     nr_step step = {0};
-    o.n_threads = 2;
     g.max_tokens = 3;
     nr_status status = nr_memory_plan_read(checkpoint, &o, &plan, err);
     if (status == NR_STATUS_OK) status = nr_engine_open(checkpoint, &o, &engine, err);
@@ -64,9 +76,8 @@ static nr_status serve_once(nr_error *err) {
     nr_picture *picture = NULL;
     nr_job *job = NULL;
     const char *question = "What is it?";
-    nr_engine_options o = nr_engine_options_default();
+    nr_engine_options o = options_on(1);
     nr_request r = nr_request_default();
-    o.n_threads = 1;
     o.scheduler = true;
     o.n_slots = 4;
     o.n_queued = 32;
@@ -157,6 +168,15 @@ static void test_blip2(void **state) {
     checkpoint = llava;
 }
 
+static void test_split(void **state) {
+    (void)state;
+    split = true;
+    sweep(read_once, false, 3 * stride() - 2);
+    sweep(serve_once, true, 3 * stride() - 2);
+    split = false;
+    assert_int_equal(far.n_open, 0);
+}
+
 static void test_quantize(void **state) {
     (void)state;
     sweep(quantize_once, false, stride());
@@ -166,7 +186,7 @@ static void test_quantize(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read_each), cmocka_unit_test(test_read_from_then_on),
-        cmocka_unit_test(test_serve), cmocka_unit_test(test_quantize),
-        cmocka_unit_test(test_blip2)};
+        cmocka_unit_test(test_serve), cmocka_unit_test(test_split),
+        cmocka_unit_test(test_quantize), cmocka_unit_test(test_blip2)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -46,7 +46,7 @@ static bool show(reader *r, const nr_picture *picture, nr_fit fit, float *featur
     g.max_tokens = 8;
     g.ignore_stop = true;
     MUST(nr_session_set_picture(r->session, picture, fit, err));
-    nr_backend *be = r->engine->be;
+    nr_backend *be = r->session->kit.be;
     be->ops->download(be, features, r->session->sequence.cache.image_features, r->features_bytes);
     MUST(nr_session_ask(r->session, "What is it?", &g, err));
     while (!step.done) {

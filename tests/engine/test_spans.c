@@ -28,12 +28,13 @@ static nr_span span_of(const pair *p, int i, int32_t begin, int32_t end, int32_t
 }
 
 static const float *forward(const pair *p, const nr_span *spans, int n_spans) {
-    return p->engine->model->desc->forward(p->engine->model, p->engine->be, spans, n_spans, NULL);
+    nr_model *model = p->engine->model;
+    return model->desc->forward(model, &p->engine->sides, spans, n_spans, NULL);
 }
 
 /* A row of logits. */
 static void download(const pair *p, float *dst, const float *logits) {
-    nr_backend *be = p->engine->be;
+    nr_backend *be = p->session[0]->kit.be;
     be->ops->download(be, dst, logits, (size_t)p->engine->model->info.vocab * sizeof(float));
 }
 

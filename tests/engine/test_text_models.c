@@ -104,20 +104,21 @@ static void test_aidreams_128(void **state) {
 typedef struct bare {
     nr_hf_config config;
     nr_weights *weights_file;
-    nr_backend *be;
+    nr_sides sides;
     nr_model *model;
-    nr_arena weights, scratch, host, device;
+    nr_arena weights[NR_SIDES], scratch[NR_SIDES], host, caches[NR_SIDES];
     nr_sequence sequence;
 } bare;
 
 static void carve_all(bare *b) {
     const nr_model_info *info = &b->model->info;
-    b->model->desc->carve_scratch(b->model, b->be, &b->scratch);
-    size_t bytes = b->be->ops->scratch_bytes(b->be, info->op_rows_max, info->op_n_in_max,
-                                             info->op_keys_max);
-    void *scratch = nr_arena_take(&b->scratch, bytes, 1);
-    if (scratch) b->be->ops->set_scratch(b->be, scratch, bytes);
-    nr_sequence_carve(&b->sequence, b->model, &b->host, &b->device);
+    nr_backend *be = b->sides.be[NR_SIDE_DEVICE];
+    b->model->desc->carve_scratch(b->model, b->scratch);
+    size_t bytes =
+        be->ops->scratch_bytes(be, info->op_rows_max, info->op_n_in_max, info->op_keys_max);
+    void *scratch = nr_arena_take(&b->scratch[NR_SIDE_DEVICE], bytes, 1);
+    if (scratch) be->ops->set_scratch(be, scratch, bytes);
+    nr_sequence_carve(&b->sequence, b->model, &b->host, b->caches);
 }
 
 static void open_bare(bare *b, const char *dir, nr_dtype precision) {
@@ -128,29 +129,29 @@ static void open_bare(bare *b, const char *dir, nr_dtype precision) {
     const nr_model_desc *desc = nr_registry_find(b->config.model_type);
     assert_non_null(desc);
     MUST(desc->create(&b->config, &o, &b->model, err));
-    MUST(nr_backend_cpu_open(2, NULL, &b->be, err));
+    MUST(nr_backend_cpu_open(2, NULL, &b->sides.be[NR_SIDE_DEVICE], err));
     MUST(nr_weights_open(dir, &b->weights_file, err));
-    desc->carve_weights(b->model, &b->weights);
-    MUST(b->be->ops->arena_alloc(b->be, &b->weights, "weights", err));
-    desc->carve_weights(b->model, &b->weights);
-    MUST(nr_loader_open(&loader, NR_LOAD_PACK, b->weights_file, b->be, NULL, 2, err));
+    desc->carve_weights(b->model, b->weights);
+    MUST(nr_sides_alloc(&b->sides, b->weights, "weights", err));
+    desc->carve_weights(b->model, b->weights);
+    MUST(nr_loader_open(&loader, NR_LOAD_PACK, b->weights_file, &b->sides, NULL, 2, err));
     MUST(desc->load(b->model, &loader, err));
     nr_loader_close(&loader);
     carve_all(b);
     MUST(nr_arena_alloc(&b->host, false, "host", err));
-    MUST(b->be->ops->arena_alloc(b->be, &b->scratch, "scratch", err));
-    MUST(b->be->ops->arena_alloc(b->be, &b->device, "cache", err));
+    MUST(nr_sides_alloc(&b->sides, b->scratch, "scratch", err));
+    MUST(nr_sides_alloc(&b->sides, b->caches, "cache", err));
     carve_all(b);
-    nr_sequence_set_image(&b->sequence, b->be, NULL, NULL);
+    nr_sequence_set_image(&b->sequence, &b->sides, NULL, NULL);
 }
 
 static void close_bare(bare *b) {
-    b->be->ops->arena_free(b->be, &b->weights);
-    b->be->ops->arena_free(b->be, &b->scratch);
-    b->be->ops->arena_free(b->be, &b->device);
+    nr_sides_free(&b->sides, b->weights);
+    nr_sides_free(&b->sides, b->scratch);
+    nr_sides_free(&b->sides, b->caches);
     nr_arena_free(&b->host);
     b->model->desc->destroy(b->model);
-    nr_backend_close(b->be);
+    nr_backend_close(b->sides.be[NR_SIDE_DEVICE]);
     nr_weights_close(b->weights_file);
     nr_hf_config_reset(&b->config);
 }
@@ -197,7 +198,8 @@ static void test_llama3_tiny(void **state) {
         print_message("%s cosine %.5f relative error %.2g\n", p ? "int8" : "f32", cosine, error);
         assert_true(p ? cosine >= TOL_INT8_COSINE : error <= TOL_F32_STAGE);
         for (int32_t i = 0; i < n_want && !p; i++) {
-            int32_t id = b.be->ops->argmax(b.be, b.sequence.logits, vocab);
+            nr_backend *be = b.sides.be[NR_SIDE_DEVICE];
+            int32_t id = be->ops->argmax(be, b.sequence.logits, vocab);
             assert_int_equal(id, want[i]);
             nr_sequence_append(&b.sequence, id);
             nr_sequences_read(&(nr_share){&b.sequence, 1}, 1, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_cuda_engine.c - the bundled model on the card: the answers of the CPU, memory as planned and
- * nothing more however many questions come. Skips visibly where there is no card.
+ * test_cuda_engine.c - the bundled model on the card, whole and split between the card and the CPU:
+ * the answers of the CPU, memory as planned and nothing more however many questions come. Skips
+ * visibly where there is no card.
  */
 #include "../engine/engine_fixture.h"
 
@@ -43,16 +44,18 @@ static void ask(nr_session *session, const char *question, char answer[4096]) {
     answer[used] = '\0';
 }
 
-static void compare(nr_precision precision, nr_kv_type kv) {
+/* Answers with these options, on the CPU and on the card. */
+static void compare(nr_engine_options both, int32_t gpu_layers, nr_vision_place vision) {
     nr_engine *engines[2];
     nr_session *sessions[2];
     static char answers[2][4096];
     int n_equal = 0, n = 0;
     need_card();
     for (int i = 0; i < 2; i++) {
-        nr_engine_options o = on(i ? "cuda:0" : "cpu");
-        o.precision = precision;
-        o.kv = kv;
+        nr_engine_options o = both;
+        o.device = i ? "cuda:0" : "cpu";
+        o.gpu_layers = i ? gpu_layers : NR_GPU_LAYERS_AUTO;
+        o.vision = i ? vision : NR_VISION_AUTO;
         MUST(nr_engine_open(model, &o, &engines[i], err));
         MUST(nr_session_create(engines[i], &sessions[i], err));
     }
@@ -71,7 +74,10 @@ static void compare(nr_precision precision, nr_kv_type kv) {
                               answers[0], answers[1]);
         }
     }
-    print_message("%d of %d answers are the CPU's\n", n_equal, n);
+    nr_memory_plan plan = nr_engine_get_plan(engines[1]);
+    assert_int_equal(nr_device_usage_get(engines[1]).reserved_bytes, plan.vram_bytes);
+    print_message("%s: %d of %d answers are the CPU's\n",
+                  *plan.placement ? plan.placement : "all on the card", n_equal, n);
     for (int i = 0; i < 2; i++) {
         nr_session_free(sessions[i]);
         nr_engine_close(engines[i]);
@@ -81,17 +87,30 @@ static void compare(nr_precision precision, nr_kv_type kv) {
 
 static void test_answers_int8(void **state) {
     (void)state;
-    compare(NR_PRECISION_INT8, NR_KV_AUTO);
+    compare(on(NULL), NR_GPU_LAYERS_ALL, NR_VISION_AUTO);
 }
 
 static void test_answers_f16_cache(void **state) {
     (void)state;
-    compare(NR_PRECISION_INT8, NR_KV_F16);
+    nr_engine_options o = on(NULL);
+    o.kv = NR_KV_F16;
+    compare(o, NR_GPU_LAYERS_ALL, NR_VISION_AUTO);
 }
 
 static void test_answers_f32(void **state) {
     (void)state;
-    compare(NR_PRECISION_F32, NR_KV_AUTO);
+    nr_engine_options o = on(NULL);
+    o.precision = NR_PRECISION_F32;
+    compare(o, NR_GPU_LAYERS_ALL, NR_VISION_AUTO);
+}
+
+/* A few of the splits; tests/engine/test_split.c has all of them without a card. */
+static void test_answers_split(void **state) {
+    (void)state;
+    compare(on(NULL), 3, NR_VISION_CPU);
+    compare(on(NULL), 1, NR_VISION_GPU);
+    compare(on(NULL), 0, NR_VISION_GPU);
+    compare(on(NULL), 6, NR_VISION_CPU);
 }
 
 /* Reserved is planned, to the byte; the card is as full after many questions as after the second
@@ -138,6 +157,11 @@ static void test_ceiling(void **state) {
     need_card();
     MUST(nr_memory_plan_read(model, &o, &plan, err));
     o.vram_bytes_max = plan.vram_bytes - 1;
+    MUST(nr_engine_open(model, &o, &engine, err)); /* with a part of it on the CPU */
+    assert_string_not_equal(nr_engine_get_info(engine).placement, "");
+    assert_true(nr_device_usage_get(engine).reserved_bytes <= o.vram_bytes_max);
+    nr_engine_close(engine);
+    o.gpu_layers = NR_GPU_LAYERS_ALL;
     assert_int_equal(nr_engine_open(model, &o, &engine, &problem), NR_STATUS_CEILING);
     assert_non_null(strstr(problem.message, "1 bytes short"));
     o.vram_bytes_max = plan.vram_bytes;
@@ -148,7 +172,7 @@ static void test_ceiling(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_int8), cmocka_unit_test(test_answers_f16_cache),
-        cmocka_unit_test(test_answers_f32), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_ceiling)};
+        cmocka_unit_test(test_answers_f32), cmocka_unit_test(test_answers_split),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_ceiling)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,8 +97,8 @@ if [ "${SKIP:-}" != tests ]; then
     NR_CUDA_KERNELS=plain step ops-plain 60 "$build/tests/gpu/test_cuda_ops"
     step ops-fast 60 "$build/tests/gpu/test_cuda_ops"
     step device 60 "$build/tests/engine/test_device"
-    NR_CUDA_KERNELS=plain step engine-plain 90 "$build/tests/gpu/test_cuda_engine"
-    step engine-fast 60 "$build/tests/gpu/test_cuda_engine"
+    NR_CUDA_KERNELS=plain step engine-plain 120 "$build/tests/gpu/test_cuda_engine"
+    step engine-fast 90 "$build/tests/gpu/test_cuda_engine"
     for t in golden reader spans sched image_cache determinism; do
         NR_DEVICE=cuda:0 step "$t" 90 "$build/tests/engine/test_$t"
     done
@@ -118,6 +118,9 @@ if [ "${SKIP:-}" != bench ]; then
     bench llava --model "$work/llava" "${card[@]}" --runs 5
     bench llava-32 --model "$work/llava" "${card[@]}" --slots 32 --tokens 256
     bench llava-8 --model "$work/llava" "${card[@]}" --slots 8 --tokens 160
+    # split with this machine's CPU: a quarter of the layers, the vision tower
+    bench llava-24-layers --model "$work/llava" "${card[@]}" --gpu-layers 24 --vision gpu --tokens 48 --runs 2
+    bench llava-tower-aside --model "$work/llava" "${card[@]}" --vision cpu --runs 2
     NR_CUDA_OVERLAP=7 bench llava-overlap --model "$work/llava" "${card[@]}" --runs 2
     NR_CUDA_GRAPHS=0 bench llava-no-graphs --model "$work/llava" "${card[@]}" --runs 2
     bench blip2 --model "$work/blip2" "${card[@]}" --runs 3

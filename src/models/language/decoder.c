@@ -62,31 +62,50 @@ int32_t nr_decoder_qkv_dim(const nr_decoder_shape *s) {
     return (s->n_heads + 2 * s->n_kv_heads) * s->head_dim;
 }
 
-void nr_decoder_carve_weights(nr_decoder *m, nr_arena *a) {
-    const nr_decoder_shape *s = &m->shape;
-    nr_part_begin(a, NR_PART_HEAD);
-    if (!s->tied) nr_linear_carve(&m->head, a, m->precision, s->vocab, s->hidden, false, true);
-    nr_part_begin(a, NR_PART_LANGUAGE);
-    nr_linear_carve(&m->embed, a, m->embed_dtype, s->vocab, s->hidden, false, s->tied);
+void nr_decoder_place(nr_decoder *m, const nr_placement *placement, nr_model_info *info) {
+    NR_ASSERT(placement->layers_on_host >= 0 && placement->layers_on_host <= m->shape.n_layers);
+    m->layers_on_host = placement->layers_on_host;
+    info->features_side = nr_decoder_table_side(m);
+    info->logits_side = nr_decoder_head_side(m);
 }
 
-void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *a) {
+void nr_decoder_carve_weights(nr_decoder *m, nr_arena *arenas) {
     const nr_decoder_shape *s = &m->shape;
-    size_t rows = (size_t)m->rows_max, logits_rows = (size_t)m->logits_rows;
-    m->x = nr_arena_take(a, rows * (size_t)s->hidden, sizeof(float));
-    m->h = nr_arena_take(a, rows * (size_t)s->hidden, sizeof(float));
-    m->qkv_rows = nr_arena_take(a, rows * (size_t)nr_decoder_qkv_dim(s), sizeof(float));
-    m->attn_rows = nr_arena_take(a, rows * (size_t)(s->n_heads * s->head_dim), sizeof(float));
-    m->logits_in = nr_arena_take(a, logits_rows * (size_t)s->hidden, sizeof(float));
-    m->logits = nr_arena_take(a, logits_rows * (size_t)s->vocab, sizeof(float));
+    nr_arena *head = &arenas[nr_decoder_head_side(m)];
+    nr_part_begin(head, NR_PART_HEAD);
+    if (!s->tied) nr_linear_carve(&m->head, head, m->precision, s->vocab, s->hidden, false, true);
+    for (int side = 0; side < NR_SIDES; side++) nr_part_begin(&arenas[side], NR_PART_LANGUAGE);
+    nr_linear_carve(&m->embed, &arenas[nr_decoder_table_side(m)], m->embed_dtype, s->vocab,
+                    s->hidden, false, s->tied);
+}
+
+static float *take(nr_arena *a, int64_t rows, int64_t cols) {
+    return nr_arena_take(a, (size_t)rows * (size_t)cols, sizeof(float));
+}
+
+void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *arenas) {
+    const nr_decoder_shape *s = &m->shape;
+    for (nr_side side = 0; side < NR_SIDES; side++) {
+        nr_decoder_rows *r = &m->rows[side];
+        *r = (nr_decoder_rows){0};
+        if (!nr_decoder_is_on(m, side)) continue;
+        r->x = take(&arenas[side], m->rows_max, s->hidden);
+        r->h = take(&arenas[side], m->rows_max, s->hidden);
+        r->qkv = take(&arenas[side], m->rows_max, nr_decoder_qkv_dim(s));
+        r->attn = take(&arenas[side], m->rows_max, s->n_heads * s->head_dim);
+    }
+    nr_arena *head = &arenas[nr_decoder_head_side(m)];
+    m->logits_in = take(head, m->logits_rows, s->hidden);
+    m->logits = take(head, m->logits_rows, s->vocab);
 }
 
 void nr_decoder_carve_cache(const nr_decoder *m, nr_cache *cache, nr_arena *host,
-                            nr_arena *device) {
+                            nr_arena *arenas) {
     const nr_decoder_shape *s = &m->shape;
     nr_kv *layers = nr_arena_take(host, (size_t)s->n_layers, sizeof(nr_kv));
     for (int32_t i = 0; i < s->n_layers; i++) {
-        nr_kv kv = nr_kv_carve(device, m->kv_dtype, s->n_kv_heads, s->head_dim, m->context);
+        nr_kv kv = nr_kv_carve(&arenas[nr_decoder_side(m, i)], m->kv_dtype, s->n_kv_heads,
+                               s->head_dim, m->context);
         if (layers) layers[i] = kv;
     }
     cache->layers = layers;
@@ -102,17 +121,20 @@ static nr_status load_table(nr_decoder *m, nr_loader *l, nr_linear *w, const cha
 nr_status nr_decoder_load(nr_decoder *m, nr_loader *l, const char *embed_name,
                           const char *head_name, const float *gamma, nr_error *err) {
     bool tied = m->shape.tied;
+    nr_load_to(l, nr_decoder_table_side(m));
     NR_TRY(load_table(m, l, &m->embed, embed_name, tied ? gamma : NULL, true, err));
+    nr_load_to(l, nr_decoder_head_side(m));
     return tied ? NR_STATUS_OK : load_table(m, l, &m->head, head_name, gamma, false, err);
 }
 
 static void tap_embeddings(nr_decoder *m, nr_backend *be, const nr_span *s, const nr_tap *tap,
                            const char *stage) {
     char name[128];
+    float *h = m->rows[nr_decoder_table_side(m)].h;
     if (!nr_tap_on(tap)) return;
-    be->ops->embed(be, m->h, m->shape.hidden, s->ids, s->n, &m->embed);
+    be->ops->embed(be, h, m->shape.hidden, s->ids, s->n, &m->embed);
     snprintf(name, sizeof name, "%s.embed_tokens", stage);
-    nr_tap_rows(tap, be, name, m->h, s->n, m->shape.hidden);
+    nr_tap_rows(tap, be, name, h, s->n, m->shape.hidden);
 }
 
 /* Token rows from the table; runs of image ids from the span's image features. */
@@ -140,35 +162,47 @@ static void embed_span(nr_decoder *m, nr_backend *be, const nr_span *s, float *x
     }
 }
 
-int64_t nr_decoder_begin(nr_decoder *m, nr_backend *be, const nr_span *spans, int n_spans,
+int64_t nr_decoder_begin(nr_decoder *m, const nr_sides *sides, const nr_span *spans, int n_spans,
                          int32_t image_token_id, const nr_tap *tap, const char *stage) {
+    nr_side side = nr_decoder_table_side(m);
+    nr_backend *be = sides->be[side];
     int64_t rows = 0;
     for (int i = 0; i < n_spans; i++) {
         const nr_span *s = &spans[i];
         NR_ASSERT(rows + s->n <= m->rows_max && s->pos0 + s->n <= m->context);
         tap_embeddings(m, be, s, tap, stage);
-        embed_span(m, be, s, m->x + rows * m->shape.hidden, image_token_id);
+        embed_span(m, be, s, m->rows[side].x + rows * m->shape.hidden, image_token_id);
         for (int32_t j = 0; j < s->n; j++) m->positions[rows + j] = s->pos0 + j;
         rows += s->n;
     }
     return rows;
 }
 
+nr_side nr_decoder_enter(nr_decoder *m, const nr_sides *sides, int64_t rows, int32_t i_layer) {
+    nr_side to = nr_decoder_side(m, i_layer);
+    nr_side from = i_layer > 0 ? nr_decoder_side(m, i_layer - 1) : nr_decoder_table_side(m);
+    if (to != from)
+        nr_sides_copy(sides, to, m->rows[to].x, from, m->rows[from].x,
+                      (size_t)(rows * m->shape.hidden) * sizeof(float));
+    return to;
+}
+
 void nr_decoder_attend(nr_decoder *m, nr_backend *be, const nr_span *spans, int n_spans,
                        int32_t i_layer) {
     const nr_decoder_shape *c = &m->shape;
+    const nr_decoder_rows *r = &m->rows[nr_decoder_side(m, i_layer)];
     int64_t ld = nr_decoder_qkv_dim(c), q_dim = c->n_heads * c->head_dim;
     int64_t kv_dim = c->n_kv_heads * c->head_dim, row = 0;
     for (int i = 0; i < n_spans; row += spans[i++].n) {
-        const float *k = m->qkv_rows + row * ld + q_dim;
+        const float *k = r->qkv + row * ld + q_dim;
         be->ops->kv_store(be, &spans[i].cache->layers[i_layer], spans[i].pos0, k, ld, k + kv_dim,
                           ld, spans[i].n);
     }
     row = 0;
     for (int i = 0; i < n_spans; row += spans[i++].n) {
         const nr_span *s = &spans[i];
-        be->ops->attention(be, &(nr_attention_args){.y = m->attn_rows + row * q_dim,
-                                                    .q = m->qkv_rows + row * ld,
+        be->ops->attention(be, &(nr_attention_args){.y = r->attn + row * q_dim,
+                                                    .q = r->qkv + row * ld,
                                                     .ldy = q_dim,
                                                     .ldq = ld,
                                                     .m = s->n,
@@ -182,10 +216,11 @@ void nr_decoder_attend(nr_decoder *m, nr_backend *be, const nr_span *spans, int 
 }
 
 int64_t nr_decoder_take_last(nr_decoder *m, nr_backend *be, const nr_span *spans, int n_spans) {
+    const float *x = m->rows[nr_decoder_head_side(m)].x;
     int64_t hidden = m->shape.hidden, row = 0, out = 0;
     for (int i = 0; i < n_spans; i++) {
         const nr_span *s = &spans[i];
-        const float *last = m->x + (row + s->n - s->n_logits) * hidden;
+        const float *last = x + (row + s->n - s->n_logits) * hidden;
         size_t bytes = (size_t)(s->n_logits * hidden) * sizeof(float);
         if (bytes) be->ops->copy(be, m->logits_in + out * hidden, last, bytes);
         row += s->n;

@@ -34,11 +34,11 @@ typedef struct nr_llama {
     nr_decoder base;
     nr_llama_config config;
     float *norm;            /* [hidden] */
-    float *cos_sin;         /* [context, head_dim] */
+    float *cos_sin[NR_SIDES]; /* [context, head_dim] wherever layers are */
     nr_llama_layer *layers; /* owns, host [n_layers] */
-    /* scratch, [rows_max, ...] f32 */
-    float *gate_up_rows;    /* [., 2 ffn] */
-    float *ffn_rows;        /* [., ffn] */
+    /* scratch, [rows_max, ...] f32, wherever layers are */
+    float *gate_up_rows[NR_SIDES]; /* [., 2 ffn] */
+    float *ffn_rows[NR_SIDES];     /* [., ffn] */
 } nr_llama;
 
 /* From a text_config object (or config.json itself for text models); LlamaConfig's defaults. */
@@ -47,15 +47,15 @@ nr_status nr_llama_configure(nr_llama *m, const nr_json_at *text_config,
 /* Fills what a decoder knows of nr_model_info. */
 void nr_llama_describe(const nr_llama *m, nr_model_info *info);
 void nr_llama_release(nr_llama *m); /* host arrays */
-void nr_llama_carve_weights(nr_llama *m, nr_arena *a);
+void nr_llama_carve_weights(nr_llama *m, nr_arena *arenas); /* [NR_SIDES] */
 /* prefix ends in '.'; head_name is not used when tied. Fills the rotary table too. */
 nr_status nr_llama_load(nr_llama *m, nr_loader *l, const char *prefix, const char *head_name,
                         nr_error *err);
-void nr_llama_carve_scratch(nr_llama *m, nr_arena *a);
+void nr_llama_carve_scratch(nr_llama *m, nr_arena *arenas); /* [NR_SIDES] */
 
 /* As nr_model_desc.forward. image_token_id -1: none. stage: module path for the tap, such as
  * "model.language_model". */
-const float *nr_llama_forward(nr_llama *m, nr_backend *be, const nr_span *spans, int n_spans,
+const float *nr_llama_forward(nr_llama *m, const nr_sides *sides, const nr_span *spans, int n_spans,
                               int32_t image_token_id, const nr_tap *tap, const char *stage);
 
 #endif

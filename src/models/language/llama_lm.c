@@ -40,8 +40,12 @@ static nr_status llama_lm_create(const nr_hf_config *config, const nr_model_opti
     return NR_STATUS_OK;
 }
 
-static void llama_lm_carve_weights(nr_model *model, nr_arena *arena) {
-    nr_llama_carve_weights(&((llama_lm *)model)->language, arena);
+static void llama_lm_place(nr_model *model, const nr_placement *placement) {
+    nr_decoder_place(&((llama_lm *)model)->language.base, placement, &model->info);
+}
+
+static void llama_lm_carve_weights(nr_model *model, nr_arena *arenas) {
+    nr_llama_carve_weights(&((llama_lm *)model)->language, arenas);
 }
 
 static nr_status llama_lm_load(nr_model *model, nr_loader *l, nr_error *err) {
@@ -49,25 +53,26 @@ static nr_status llama_lm_load(nr_model *model, nr_loader *l, nr_error *err) {
     return nr_llama_load(&m->language, l, "model.", "lm_head.weight", err);
 }
 
-static void llama_lm_carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
-    (void)be;
-    nr_llama_carve_scratch(&((llama_lm *)model)->language, arena);
+static void llama_lm_carve_scratch(nr_model *model, nr_arena *arenas) {
+    nr_llama_carve_scratch(&((llama_lm *)model)->language, arenas);
 }
 
 static void llama_lm_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *host,
-                                 nr_arena *device) {
-    nr_decoder_carve_cache(&((const llama_lm *)model)->language.base, cache, host, device);
+                                 nr_arena *arenas) {
+    nr_decoder_carve_cache(&((const llama_lm *)model)->language.base, cache, host, arenas);
     cache->image_features = NULL;
 }
 
-static const float *llama_lm_forward(nr_model *model, nr_backend *be, const nr_span *spans,
+static const float *llama_lm_forward(nr_model *model, const nr_sides *sides, const nr_span *spans,
                                      int n_spans, const nr_tap *tap) {
-    return nr_llama_forward(&((llama_lm *)model)->language, be, spans, n_spans, -1, tap, "model");
+    nr_llama *m = &((llama_lm *)model)->language;
+    return nr_llama_forward(m, sides, spans, n_spans, -1, tap, "model");
 }
 
 const nr_model_desc nr_llama_lm_desc = {.model_type = "llama",
                                         .create = llama_lm_create,
                                         .destroy = llama_lm_destroy,
+                                        .place = llama_lm_place,
                                         .carve_weights = llama_lm_carve_weights,
                                         .load = llama_lm_load,
                                         .carve_scratch = llama_lm_carve_scratch,

@@ -7,10 +7,11 @@
 #include <math.h>
 
 /* transformers' LlamaRotaryEmbedding: frequencies and angles in f32, as torch rounds them. */
-static nr_status fill_rotary(nr_llama *m, nr_loader *l, nr_error *err) {
+static nr_status fill_rotary(nr_llama *m, nr_side side, nr_loader *l, nr_error *err) {
     int32_t head_dim = m->base.shape.head_dim, half = head_dim / 2;
     float *row = nr_malloc((size_t)head_dim * sizeof *row);
     NR_FAIL_IF(!row, NO_MEMORY, "rotary table row");
+    nr_load_to(l, side);
     for (int32_t p = 0; p < m->base.context; p++) {
         for (int32_t i = 0; i < half; i++) {
             float exponent = (float)(2 * i) / (float)head_dim;
@@ -19,7 +20,7 @@ static nr_status fill_rotary(nr_llama *m, nr_loader *l, nr_error *err) {
             row[i] = (float)cos(angle);
             row[half + i] = (float)sin(angle);
         }
-        l->be->ops->upload(l->be, m->cos_sin + (int64_t)p * head_dim, row,
+        l->be->ops->upload(l->be, m->cos_sin[side] + (int64_t)p * head_dim, row,
                            (size_t)head_dim * sizeof *row);
     }
     nr_free(row);
@@ -59,14 +60,18 @@ static nr_status load_layer(nr_llama *m, nr_loader *l, const char *prefix, nr_ll
 static nr_status load_all(nr_llama *m, nr_loader *l, const char *prefix, const char *head_name,
                           float *gamma, nr_error *err) {
     char name[NR_LOAD_NAME_MAX];
+    nr_load_to(l, nr_decoder_head_side(&m->base));
     NR_TRY(load_gain(l, prefix, "norm", m->base.shape.hidden, m->norm, gamma, err));
     nr_load_name(name, "%sembed_tokens.weight", prefix);
     NR_TRY(nr_decoder_load(&m->base, l, name, head_name, gamma, err));
     for (int32_t i = 0; i < m->base.shape.n_layers; i++) {
         nr_load_name(name, "%slayers.%d.", prefix, i);
+        nr_load_to(l, nr_decoder_side(&m->base, i));
         NR_TRY(load_layer(m, l, name, &m->layers[i], gamma, err));
     }
-    return l->mode == NR_LOAD_PACK ? fill_rotary(m, l, err) : NR_STATUS_OK;
+    for (nr_side side = 0; side < NR_SIDES && l->mode == NR_LOAD_PACK; side++)
+        if (nr_decoder_is_on(&m->base, side)) NR_TRY(fill_rotary(m, side, l, err));
+    return NR_STATUS_OK;
 }
 
 nr_status nr_llama_load(nr_llama *m, nr_loader *l, const char *prefix, const char *head_name,

@@ -18,15 +18,17 @@ void nr_opt_describe(const nr_opt *m, nr_model_info *info) {
     nr_decoder_describe(&m->base, m->ffn, info);
 }
 
-void nr_opt_carve_weights(nr_opt *m, nr_arena *a) {
+void nr_opt_carve_weights(nr_opt *m, nr_arena *arenas) {
     const nr_decoder_shape *s = &m->base.shape;
     nr_dtype dtype = m->base.precision;
     int32_t d = s->hidden;
-    nr_decoder_carve_weights(&m->base, a);
-    m->positions = nr_arena_take(a, (size_t)m->base.context * (size_t)d, sizeof(float));
-    nr_norm_carve(&m->norm, a, d);
+    nr_decoder_carve_weights(&m->base, arenas);
+    m->positions = nr_arena_take(&arenas[nr_decoder_table_side(&m->base)],
+                                 (size_t)m->base.context * (size_t)d, sizeof(float));
+    nr_norm_carve(&m->norm, &arenas[nr_decoder_head_side(&m->base)], d);
     for (int32_t i = 0; i < s->n_layers; i++) {
         nr_opt_layer *layer = &m->layers[i];
+        nr_arena *a = &arenas[nr_decoder_side(&m->base, i)];
         nr_norm_carve(&layer->attn_norm, a, d);
         nr_linear_carve(&layer->qkv, a, dtype, 3 * d, d, m->bias, true);
         nr_linear_carve(&layer->attn_out, a, dtype, d, d, m->bias, false);
@@ -36,9 +38,12 @@ void nr_opt_carve_weights(nr_opt *m, nr_arena *a) {
     }
 }
 
-void nr_opt_carve_scratch(nr_opt *m, nr_arena *a) {
-    nr_decoder_carve_scratch(&m->base, a);
-    m->ffn_rows = nr_arena_take(a, (size_t)m->base.rows_max * (size_t)m->ffn, sizeof(float));
+void nr_opt_carve_scratch(nr_opt *m, nr_arena *arenas) {
+    size_t n = (size_t)m->base.rows_max * (size_t)m->ffn;
+    nr_decoder_carve_scratch(&m->base, arenas);
+    for (nr_side side = 0; side < NR_SIDES; side++)
+        if (nr_decoder_is_on(&m->base, side))
+            m->ffn_rows[side] = nr_arena_take(&arenas[side], n, sizeof(float));
 }
 
 static void norm_rows(const nr_opt *m, nr_backend *be, float *y, const float *x, int64_t rows,
@@ -50,32 +55,39 @@ static void norm_rows(const nr_opt *m, nr_backend *be, float *y, const float *x,
 static void run_layer(nr_opt *m, nr_backend *be, const nr_span *spans, int n_spans, int64_t rows,
                       int32_t i_layer) {
     nr_decoder *d = &m->base;
+    nr_side side = nr_decoder_side(d, i_layer);
+    const nr_decoder_rows *r = &d->rows[side];
     const nr_opt_layer *layer = &m->layers[i_layer];
-    norm_rows(m, be, d->h, d->x, rows, &layer->attn_norm);
-    nr_decoder_project(be, d->qkv_rows, d->h, rows, &layer->qkv, NR_ACTIVATION_NONE, NULL);
+    float *ffn = m->ffn_rows[side];
+    norm_rows(m, be, r->h, r->x, rows, &layer->attn_norm);
+    nr_decoder_project(be, r->qkv, r->h, rows, &layer->qkv, NR_ACTIVATION_NONE, NULL);
     nr_decoder_attend(d, be, spans, n_spans, i_layer);
-    nr_decoder_project(be, d->x, d->attn_rows, rows, &layer->attn_out, NR_ACTIVATION_NONE, d->x);
-    norm_rows(m, be, d->h, d->x, rows, &layer->ffn_norm);
-    nr_decoder_project(be, m->ffn_rows, d->h, rows, &layer->fc1, m->activation, NULL);
-    nr_decoder_project(be, d->x, m->ffn_rows, rows, &layer->fc2, NR_ACTIVATION_NONE, d->x);
+    nr_decoder_project(be, r->x, r->attn, rows, &layer->attn_out, NR_ACTIVATION_NONE, r->x);
+    norm_rows(m, be, r->h, r->x, rows, &layer->ffn_norm);
+    nr_decoder_project(be, ffn, r->h, rows, &layer->fc1, m->activation, NULL);
+    nr_decoder_project(be, r->x, ffn, rows, &layer->fc2, NR_ACTIVATION_NONE, r->x);
 }
 
-const float *nr_opt_forward(nr_opt *m, nr_backend *be, const nr_span *spans, int n_spans,
+const float *nr_opt_forward(nr_opt *m, const nr_sides *sides, const nr_span *spans, int n_spans,
                             int32_t image_token_id, const nr_tap *tap, const char *stage) {
     nr_decoder *d = &m->base;
     int32_t hidden = d->shape.hidden;
     char name[128];
-    int64_t rows = nr_decoder_begin(d, be, spans, n_spans, image_token_id, tap, stage);
-    be->ops->add_rows(be, d->x, hidden, m->positions, d->positions, rows, hidden);
+    int64_t rows = nr_decoder_begin(d, sides, spans, n_spans, image_token_id, tap, stage);
+    nr_side side = nr_decoder_table_side(d);
+    nr_backend *be = sides->be[side];
+    be->ops->add_rows(be, d->rows[side].x, hidden, m->positions, d->positions, rows, hidden);
     for (int32_t i = 0; i < d->shape.n_layers; i++) {
+        side = nr_decoder_enter(d, sides, rows, i);
+        be = sides->be[side];
         run_layer(m, be, spans, n_spans, rows, i);
         snprintf(name, sizeof name, "%s.layers.%d", stage, i);
-        nr_tap_rows(tap, be, name, d->x, rows, hidden);
+        nr_tap_rows(tap, be, name, d->rows[side].x, rows, hidden);
     }
-    if (nr_tap_on(tap)) {
-        norm_rows(m, be, d->h, d->x, rows, &m->norm);
+    if (nr_tap_on(tap)) { /* where the last layer is, as the head */
+        norm_rows(m, be, d->rows[side].h, d->rows[side].x, rows, &m->norm);
         snprintf(name, sizeof name, "%s.final_layer_norm", stage);
-        nr_tap_rows(tap, be, name, d->h, rows, hidden);
+        nr_tap_rows(tap, be, name, d->rows[side].h, rows, hidden);
     }
     int64_t n = nr_decoder_take_last(d, be, spans, n_spans);
     if (n > 0) norm_rows(m, be, d->logits_in, d->logits_in, n, &m->norm);

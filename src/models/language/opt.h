@@ -26,9 +26,10 @@ typedef struct nr_opt {
     bool bias; /* of linears */
     nr_activation activation;
     nr_norm norm;         /* [hidden] final_layer_norm of the decoder */
-    float *positions;     /* [context, hidden] embed_positions from its third row on */
+    float *positions;     /* [context, hidden] embed_positions from its third row on; beside the
+                             table */
     nr_opt_layer *layers; /* owns, host [n_layers] */
-    float *ffn_rows;      /* scratch [rows_max, ffn] */
+    float *ffn_rows[NR_SIDES]; /* scratch [rows_max, ffn] wherever layers are */
 } nr_opt;
 
 /* From a text_config object; OPTConfig's defaults. Refused: the norm behind (OPT-350M), a width of
@@ -38,14 +39,14 @@ nr_status nr_opt_configure(nr_opt *m, const nr_json_at *text_config,
 /* Fills what a decoder knows of nr_model_info. */
 void nr_opt_describe(const nr_opt *m, nr_model_info *info);
 void nr_opt_release(nr_opt *m); /* host arrays */
-void nr_opt_carve_weights(nr_opt *m, nr_arena *a);
+void nr_opt_carve_weights(nr_opt *m, nr_arena *arenas); /* [NR_SIDES] */
 /* prefix ends in '.'; head_name is not used when tied. */
 nr_status nr_opt_load(nr_opt *m, nr_loader *l, const char *prefix, const char *head_name,
                       nr_error *err);
-void nr_opt_carve_scratch(nr_opt *m, nr_arena *a);
+void nr_opt_carve_scratch(nr_opt *m, nr_arena *arenas); /* [NR_SIDES] */
 
 /* As nr_llama_forward; stage such as "language_model.model.decoder". */
-const float *nr_opt_forward(nr_opt *m, nr_backend *be, const nr_span *spans, int n_spans,
+const float *nr_opt_forward(nr_opt *m, const nr_sides *sides, const nr_span *spans, int n_spans,
                             int32_t image_token_id, const nr_tap *tap, const char *stage);
 
 #endif

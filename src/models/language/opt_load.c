@@ -91,12 +91,15 @@ static nr_status load_all(nr_opt *m, nr_loader *l, const char *prefix, const cha
     char name[NR_LOAD_NAME_MAX];
     int64_t dims[2] = {s->context_max + POSITIONS_OFFSET, s->hidden};
     nr_load_name(name, "%sembed_positions.weight", prefix);
+    nr_load_to(l, nr_decoder_table_side(&m->base));
     NR_TRY(nr_load_rows(l, name, dims, POSITIONS_OFFSET, m->base.context, m->positions, err));
+    nr_load_to(l, nr_decoder_head_side(&m->base));
     NR_TRY(nr_norm_load(l, &m->norm, prefix, "final_layer_norm", s->hidden, gamma, err));
     nr_load_name(name, "%sembed_tokens.weight", prefix);
     NR_TRY(nr_decoder_load(&m->base, l, name, head_name, gamma, err));
     for (int32_t i = 0; i < s->n_layers; i++) {
         nr_load_name(name, "%slayers.%d.", prefix, i);
+        nr_load_to(l, nr_decoder_side(&m->base, i));
         NR_TRY(load_layer(m, l, name, &m->layers[i], gamma, err));
     }
     return NR_STATUS_OK;

@@ -115,17 +115,24 @@ static nr_status blip2_create(const nr_hf_config *config, const nr_model_options
     return NR_STATUS_OK;
 }
 
-static void blip2_carve_weights(nr_model *model, nr_arena *arena) {
+static void blip2_place(nr_model *model, const nr_placement *placement) {
+    model->info.vision_side = placement->vision_on_host ? NR_SIDE_HOST : NR_SIDE_DEVICE;
+    nr_decoder_place(&((blip2 *)model)->language.base, placement, &model->info);
+}
+
+static void blip2_carve_weights(nr_model *model, nr_arena *arenas) {
     blip2 *m = (blip2 *)model;
-    nr_eva_carve_weights(&m->vision, arena);
-    nr_qformer_carve_weights(&m->bridge, arena);
-    nr_opt_carve_weights(&m->language, arena);
+    nr_arena *vision = &arenas[model->info.vision_side];
+    nr_eva_carve_weights(&m->vision, vision);
+    nr_qformer_carve_weights(&m->bridge, vision);
+    nr_opt_carve_weights(&m->language, arenas);
 }
 
 static nr_status load_vision_parts(blip2 *m, nr_loader *l, float *gamma, nr_error *err) {
     static const char *const vision[] = {"vision_model.", "model.vision_model."};
     static const char *const bridge[] = {"", "model."};
     const char *prefix;
+    nr_load_to(l, m->base.info.vision_side);
     NR_TRY(nr_load_prefix(l->weights, vision, 2, "post_layernorm.weight", &prefix, err));
     NR_TRY(nr_eva_load(&m->vision, l, prefix, gamma, err));
     NR_TRY(nr_load_prefix(l->weights, bridge, 2, "query_tokens", &prefix, err));
@@ -158,46 +165,51 @@ static nr_status blip2_load(nr_model *model, nr_loader *l, nr_error *err) {
     return status == NR_STATUS_OK ? load_language(m, l, err) : status;
 }
 
-static void carve_vision(nr_model *model, nr_arena *a) {
+static void carve_vision(nr_model *model, nr_arena *arenas) {
     blip2 *m = (blip2 *)model;
-    nr_eva_carve_scratch(&m->vision, a);
-    nr_qformer_carve_scratch(&m->bridge, a);
+    nr_arena *vision = &arenas[model->info.vision_side];
+    nr_eva_carve_scratch(&m->vision, vision);
+    nr_qformer_carve_scratch(&m->bridge, vision);
+    nr_features_carve(model, vision);
 }
 
-static void carve_language(nr_model *model, nr_arena *a) {
-    nr_opt_carve_scratch(&((blip2 *)model)->language, a);
+static void carve_language(nr_model *model, nr_arena *arenas) {
+    nr_opt_carve_scratch(&((blip2 *)model)->language, arenas);
 }
 
-static void blip2_carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
-    (void)be;
-    nr_carve_overlaid(model, arena, carve_vision, carve_language);
+static void blip2_carve_scratch(nr_model *model, nr_arena *arenas) {
+    nr_carve_overlaid(model, arenas, carve_vision, carve_language);
 }
 
 static void blip2_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *host,
-                              nr_arena *device) {
+                              nr_arena *arenas) {
     const blip2 *m = (const blip2 *)model;
-    size_t n = (size_t)m->base.info.n_image_tokens * (size_t)m->base.info.hidden;
-    nr_decoder_carve_cache(&m->language.base, cache, host, device);
-    cache->image_features = nr_arena_take(device, n, sizeof(float));
+    const nr_model_info *info = &model->info;
+    size_t n = (size_t)info->n_image_tokens * (size_t)info->hidden;
+    nr_decoder_carve_cache(&m->language.base, cache, host, arenas);
+    cache->image_features = nr_arena_take(&arenas[info->features_side], n, sizeof(float));
 }
 
-static void blip2_encode_image(nr_model *model, nr_backend *be, const nr_cache *cache,
+static void blip2_encode_image(nr_model *model, const nr_sides *sides, const nr_cache *cache,
                                const float *pixels, const nr_tap *tap) {
     blip2 *m = (blip2 *)model;
+    nr_backend *be = sides->be[model->info.vision_side];
     const float *rows = nr_eva_forward(&m->vision, be, pixels, tap, "vision_model");
-    nr_qformer_forward(&m->bridge, be, cache->image_features, rows, tap);
+    nr_qformer_forward(&m->bridge, be, nr_features_rows(model, cache), rows, tap);
+    nr_features_hand_over(model, sides, cache);
 }
 
-static const float *blip2_forward(nr_model *model, nr_backend *be, const nr_span *spans,
+static const float *blip2_forward(nr_model *model, const nr_sides *sides, const nr_span *spans,
                                   int n_spans, const nr_tap *tap) {
     blip2 *m = (blip2 *)model;
-    return nr_opt_forward(&m->language, be, spans, n_spans, m->base.info.image_token_id, tap,
+    return nr_opt_forward(&m->language, sides, spans, n_spans, m->base.info.image_token_id, tap,
                           "language_model.model.decoder");
 }
 
 const nr_model_desc nr_blip2_desc = {.model_type = "blip-2",
                                      .create = blip2_create,
                                      .destroy = blip2_destroy,
+                                     .place = blip2_place,
                                      .carve_weights = blip2_carve_weights,
                                      .load = blip2_load,
                                      .carve_scratch = blip2_carve_scratch,

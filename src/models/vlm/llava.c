@@ -123,11 +123,17 @@ static nr_status llava_create(const nr_hf_config *config, const nr_model_options
     return NR_STATUS_OK;
 }
 
-static void llava_carve_weights(nr_model *model, nr_arena *arena) {
+static void llava_place(nr_model *model, const nr_placement *placement) {
+    model->info.vision_side = placement->vision_on_host ? NR_SIDE_HOST : NR_SIDE_DEVICE;
+    nr_decoder_place(&((llava *)model)->language.base, placement, &model->info);
+}
+
+static void llava_carve_weights(nr_model *model, nr_arena *arenas) {
     llava *m = (llava *)model;
-    nr_clip_carve_weights(&m->vision, arena);
-    nr_projector_carve_weights(&m->projector, arena);
-    nr_llama_carve_weights(&m->language, arena);
+    nr_arena *vision = &arenas[model->info.vision_side];
+    nr_clip_carve_weights(&m->vision, vision);
+    nr_projector_carve_weights(&m->projector, vision);
+    nr_llama_carve_weights(&m->language, arenas);
 }
 
 /* The spellings in use: the hub's, transformers 4.52 and later, and without the inner module. */
@@ -143,6 +149,7 @@ static nr_status llava_load(nr_model *model, nr_loader *l, nr_error *err) {
                                         "model.language_model.lm_head."};
     const char *prefix, *head = "";
     char head_name[NR_LOAD_NAME_MAX];
+    nr_load_to(l, m->base.info.vision_side);
     NR_TRY(nr_load_prefix(l->weights, vision, 4, "pre_layrnorm.weight", &prefix, err));
     NR_TRY(nr_clip_load(&m->vision, l, prefix, err));
     NR_TRY(nr_load_prefix(l->weights, bridge, 2, "linear_1.weight", &prefix, err));
@@ -154,50 +161,54 @@ static nr_status llava_load(nr_model *model, nr_loader *l, nr_error *err) {
     return nr_llama_load(&m->language, l, prefix, head_name, err);
 }
 
-static void carve_vision(nr_model *model, nr_arena *a) {
+static void carve_vision(nr_model *model, nr_arena *arenas) {
     llava *m = (llava *)model;
-    nr_clip_carve_scratch(&m->vision, a);
-    nr_projector_carve_scratch(&m->projector, a);
+    nr_arena *vision = &arenas[model->info.vision_side];
+    nr_clip_carve_scratch(&m->vision, vision);
+    nr_projector_carve_scratch(&m->projector, vision);
+    nr_features_carve(model, vision);
 }
 
-static void carve_language(nr_model *model, nr_arena *a) {
-    nr_llama_carve_scratch(&((llava *)model)->language, a);
+static void carve_language(nr_model *model, nr_arena *arenas) {
+    nr_llama_carve_scratch(&((llava *)model)->language, arenas);
 }
 
-static void llava_carve_scratch(nr_model *model, nr_backend *be, nr_arena *arena) {
-    (void)be;
-    nr_carve_overlaid(model, arena, carve_vision, carve_language);
+static void llava_carve_scratch(nr_model *model, nr_arena *arenas) {
+    nr_carve_overlaid(model, arenas, carve_vision, carve_language);
 }
 
 static void llava_carve_cache(const nr_model *model, nr_cache *cache, nr_arena *host,
-                              nr_arena *device) {
+                              nr_arena *arenas) {
     const llava *m = (const llava *)model;
-    size_t n = (size_t)m->base.info.n_image_tokens * (size_t)m->base.info.hidden;
-    nr_decoder_carve_cache(&m->language.base, cache, host, device);
-    cache->image_features = nr_arena_take(device, n, sizeof(float));
+    const nr_model_info *info = &model->info;
+    size_t n = (size_t)info->n_image_tokens * (size_t)info->hidden;
+    nr_decoder_carve_cache(&m->language.base, cache, host, arenas);
+    cache->image_features = nr_arena_take(&arenas[info->features_side], n, sizeof(float));
 }
 
-static void llava_encode_image(nr_model *model, nr_backend *be, const nr_cache *cache,
+static void llava_encode_image(nr_model *model, const nr_sides *sides, const nr_cache *cache,
                                const float *pixels, const nr_tap *tap) {
     llava *m = (llava *)model;
+    nr_backend *be = sides->be[model->info.vision_side];
     const float *hidden = nr_clip_forward(&m->vision, be, pixels, tap, "model.vision_tower");
     int64_t d = m->vision.vit.config.hidden, n = m->base.info.n_image_tokens;
-    nr_projector_forward(&m->projector, be, cache->image_features,
-                         hidden + (m->keep_class_token ? 0 : d), n);
-    nr_tap_rows(tap, be, "model.multi_modal_projector", cache->image_features, n,
-                m->base.info.hidden);
+    float *rows = nr_features_rows(model, cache);
+    nr_projector_forward(&m->projector, be, rows, hidden + (m->keep_class_token ? 0 : d), n);
+    nr_tap_rows(tap, be, "model.multi_modal_projector", rows, n, m->base.info.hidden);
+    nr_features_hand_over(model, sides, cache);
 }
 
-static const float *llava_forward(nr_model *model, nr_backend *be, const nr_span *spans,
+static const float *llava_forward(nr_model *model, const nr_sides *sides, const nr_span *spans,
                                   int n_spans, const nr_tap *tap) {
     llava *m = (llava *)model;
-    return nr_llama_forward(&m->language, be, spans, n_spans, m->base.info.image_token_id, tap,
+    return nr_llama_forward(&m->language, sides, spans, n_spans, m->base.info.image_token_id, tap,
                             "model.language_model");
 }
 
 const nr_model_desc nr_llava_desc = {.model_type = "llava",
                                      .create = llava_create,
                                      .destroy = llava_destroy,
+                                     .place = llava_place,
                                      .carve_weights = llava_carve_weights,
                                      .load = llava_load,
                                      .carve_scratch = llava_carve_scratch,
