@@ -42,7 +42,7 @@
 #include <vector_functions.h>
 
 #define EMULATE_SHARED_BYTES (256 * 1024)
-#define EMULATE_THREADS_MAX 1024
+#define EMULATE_THREADS_MAX 2048
 
 struct emulate_index {
     unsigned x, y, z;
@@ -110,6 +110,10 @@ template <typename T> static inline T __shfl_xor_sync(unsigned, T x, int mask) {
 template <typename T> static inline T __shfl_down_sync(unsigned, T x, int d) {
     int lane = emulate_thread() & 31;
     return emulate_lane(x, lane + d < 32 ? lane + d : lane);
+}
+template <typename T> static inline T __shfl_up_sync(unsigned, T x, int d) {
+    int lane = emulate_thread() & 31;
+    return emulate_lane(x, lane >= d ? lane - d : lane);
 }
 template <typename T, typename F> static inline T emulate_reduce(T x, F f) {
     uint8_t all[32][64];

@@ -77,6 +77,7 @@ static inline uint4 load_once(const void *p) {
     if ((uintptr_t)p % 16) abort();
     return *(const uint4 *)p;
 }
+template <int ID, int N> static inline void part_sync(void) { emulate_barrier(ID, N); }
 static inline void cluster_sync(void) { emulate_cluster_sync(); }
 static inline uint32_t cluster_word(const uint32_t *own, int rank) {
     return *(const uint32_t *)(emulate_shared_of(rank) + ((const uint8_t *)own - emulate_shared));

@@ -175,17 +175,26 @@ void lab_time_many(const lab_card *card) {
     time_model(&b, vision, (int)NR_COUNT(vision), 577, "tile 64", small);
 }
 
+/* Those that are meant for so many rows; -1: what the launcher chooses. */
+static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m) {
+    for (int way = -1; way < nr_cuda_wgmma_ways(); way++) {
+        char name[LAB_NAME] = "chosen";
+        if (way >= 0) {
+            const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
+            if (m <= 64 ? w->rows < m || w->rows > 64 : w->outs == 64) continue;
+            lab_way_name(way, name);
+        }
+        time_model(b, shapes, n_shapes, m, name,
+                   [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
+                       return nr_cuda_linear_i8_wgmma(a, way, s);
+                   });
+    }
+}
+
 void lab_time_wgmma(const lab_card *card) {
     if (card->sm != 90) return;
     bed b = make_bed(card, 616);
-    for (int rows : {0, 64, 128, 160, 208}) {
-        char name[32];
-        snprintf(name, sizeof name, "wgmma %d", rows);
-        linear_way way = [rows](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-            return nr_cuda_linear_i8_wgmma(a, rows, s);
-        };
-        time_model(&b, language, 4, 616, name, way);
-        time_model(&b, vision, (int)NR_COUNT(vision), 577, name, way);
-    }
-    b.a.n_outliers = 0;
+    for (int32_t m : {8, 16, 32, 64}) time_ways(&b, language, (int)NR_COUNT(language), m);
+    time_ways(&b, language, 4, 616);
+    time_ways(&b, vision, (int)NR_COUNT(vision), 577);
 }

@@ -96,6 +96,11 @@ PTX void let_next_launch_begin(void) {
 #endif
 }
 
+/* N threads of the block (whole warps) meet at barrier ID, 1 to 15. */
+template <int ID, int N> PTX void part_sync(void) {
+    asm volatile("bar.sync %0, %1;" ::"n"(ID), "n"(N) : "memory");
+}
+
 /* Blocks of a cluster: all threads of all of them meet; a word of another one's shared memory, at
  * the place of `own` in this one's. Code for sm_90a; elsewhere nothing launches clusters. */
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

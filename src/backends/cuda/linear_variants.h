@@ -29,11 +29,25 @@ cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int wa
 cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
                                    cudaStream_t stream);
 size_t nr_cuda_tile_workspace(int n_multiprocessors);
-/* Hopper's own way, sm == 90; any m, k_pad a multiple of 16. rows: tokens of a tile (64, 128, 160,
- * 208), 0: what suits the shape. workspace holds nr_cuda_wgmma_workspace bytes. */
-cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int rows,
-                                    cudaStream_t stream);
-size_t nr_cuda_wgmma_workspace(int n_multiprocessors);
+/* Hopper's own: sm == 90, k_pad a multiple of 16, and what tiles need. way: one of
+ * nr_cuda_wgmma_ways(), all for any m, or -1 for what suits the shape. */
+cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
+bool nr_cuda_wgmma_fits(const nr_cuda_linear_i8_args *a);
+typedef struct nr_cuda_tile_way {
+    int outs, rows;   /* weight rows and tokens of a tile */
+    int across, down; /* blocks of a cluster with the same tokens, with the same weights */
+} nr_cuda_tile_way;
+int nr_cuda_wgmma_ways(void);
+const nr_cuda_tile_way *nr_cuda_wgmma_way(int way);
+
+/* What kernels with tiles in shared memory have room for: outlier columns (as many as are ever
+ * chosen), codes of k in the list of spikes; and all spikes that a row can have. */
+#define NR_CUDA_TILE_OUTLIERS 8
+#define NR_CUDA_TILE_K_MAX 16384
+static inline bool nr_cuda_tiles_fit(const nr_cuda_linear_i8_args *a) {
+    return a->k_pad % 16 == 0 && a->k_pad <= NR_CUDA_TILE_K_MAX &&
+           a->n_outliers <= NR_CUDA_TILE_OUTLIERS && a->n_in >= a->n_outliers + NR_CUDA_SPIKES;
+}
 
 #ifdef __cplusplus
 }
