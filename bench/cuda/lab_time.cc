@@ -169,7 +169,13 @@ void lab_time_many(const lab_card *card) {
     linear_way small = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
         return nr_cuda_linear_i8_tile(a, true, s);
     };
+    linear_way tile_86 = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
+        nr_cuda_linear_i8_args b = *a;
+        b.sm = 86; /* as on a card with less shared memory */
+        return nr_cuda_linear_i8_tile(&b, false, s);
+    };
     time_model(&b, language, 4, 616, "tile 128", tile);
+    time_model(&b, language, 4, 616, "tile 86", tile_86);
     time_model(&b, language, 4, 616, "tile 64", small);
     time_model(&b, vision, (int)NR_COUNT(vision), 577, "tile 128", tile);
     time_model(&b, vision, (int)NR_COUNT(vision), 577, "tile 64", small);

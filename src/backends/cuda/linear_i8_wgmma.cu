@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * linear_i8_wgmma.cu - i8 linears of more than a few rows on Hopper: the copy engine brings tiles of
- * 128 codes of k, one or two warpgroups multiply them straight from shared memory, each 64 weight
- * rows by ROWS tokens. One warp feeds the engine; three watch the stages go by and keep the weight
- * codes at the tokens' spikes (linear_tile.cuh), and lay out what the epilogue needs.
+ * linear_i8_wgmma.cu - i8 linears of more than a few rows on Hopper: the copy engine brings tiles
+ * of 128 codes of k, one or two warpgroups multiply them straight from shared memory, each 64
+ * weight rows by ROWS tokens. One warp feeds the engine; three watch the stages go by and keep the
+ * weight codes at the tokens' spikes (linear_tile.cuh), and lay out what the epilogue needs.
  *
  * A multiprocessor at full rate would want 58 bytes a clock of tiles of 128 x 160, more than its
  * share of the L2 cache. So neighbours form a cluster: ACROSS blocks with the same tokens and DOWN
@@ -158,8 +158,8 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a,
         values.put(&rest->values, thread);
         for (int32_t s = 0; s < steps; s++) {
             barrier_wait(&b->full[r.stage], r.parity);
-            keep_spikes<OUTS>(rest->kept, &rest->list, stages + r.stage * S::STAGE_BYTES, s,
-                              thread / 32, WATCHERS / 32);
+            keep_spikes<OUTS, 8>(rest->kept, &rest->list, stages + r.stage * S::STAGE_BYTES, s,
+                                 thread / 32, WATCHERS / 32);
             __syncwarp();
             release(walk, &b->empty[r.stage], lane);
             advance<S::STAGES>(&r);
@@ -284,13 +284,13 @@ static cudaError_t map_of(tile_map *map, const int8_t *matrix, int32_t rows, int
 #endif
 }
 
-/* Clusters that run at once; 0: it cannot be said. */
-template <typename KERNEL>
-static int n_clusters(KERNEL kernel, const cudaLaunchConfig_t *config, int n_multiprocessors,
+/* Clusters that run at once. Two blocks find a pair of multiprocessors anywhere; four may not, so
+ * the driver is asked. 0: it does not say. */
+static int n_clusters(const void *kernel, const cudaLaunchConfig_t *config, int n_blocks,
                       int cluster) {
     int n = 0;
-    if (cluster == 1) return n_multiprocessors;
-    return cudaOccupancyMaxActiveClusters(&n, (const void *)kernel, config) == cudaSuccess ? n : 0;
+    if (cluster <= 2) return n_blocks / cluster;
+    return cudaOccupancyMaxActiveClusters(&n, kernel, config) == cudaSuccess ? n : 0;
 }
 
 template <int OUTS, int ROWS, int ACROSS, int DOWN, bool ACTIVATES>
@@ -320,7 +320,8 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) 
     config.stream = stream;
     config.attrs = &attribute;
     config.numAttrs = cluster > 1;
-    int at_once = n_clusters(kernel, &config, a->n_multiprocessors * S::BLOCKS, cluster);
+    int at_once = n_clusters((const void *)kernel, &config, a->n_multiprocessors * S::BLOCKS,
+                             cluster);
     if (at_once == 0) return cudaErrorInvalidValue;
     config.gridDim = dim3((unsigned)NR_MIN(turns, (int64_t)at_once) * cluster);
     return cudaLaunchKernelEx(&config, kernel, *a, weights, codes);

@@ -173,37 +173,40 @@ static __device__ __forceinline__ int32_t kept_at(int32_t token, int32_t slab, i
     return token * 4 * OUTS + ((2 * slab + g / 4) ^ (token / 2 & 3)) * 32 + g % 4 * 8;
 }
 
-/* Keep the spikes of a stage; w: its weight tile. By n_warps warps, a quarter of a warp a spike,
- * two at a time. */
-template <int OUTS, typename ENTRY, int STEP, int ROWS>
+/* Keep the spikes of a stage; w: its weight tile. By n_warps warps, OF_WARP of a warp a spike: 8,
+ * and two spikes at a time, where few warps have them all; 32 where all warps of a block wait. */
+template <int OUTS, int OF_WARP, typename ENTRY, int STEP, int ROWS>
 static __device__ __forceinline__ void keep_spikes(uint8_t *kept,
                                                    const spike_list<ENTRY, STEP, ROWS> *l,
                                                    const uint8_t *w, int32_t s, int warp,
                                                    int n_warps) {
-    const int SLABS = OUTS / 16, lane = threadIdx.x % 32, g = lane % 8;
-    const int32_t end = l->at[s + 1];
-    for (int32_t first = l->at[s] + 8 * warp; first < end; first += 8 * n_warps) {
-        uint32_t which[2], pair[2][SLABS];
+    const int APART = OF_WARP / 8, PAIRS = OUTS / 16 / APART, TIMES = OF_WARP == 8 ? 2 : 1;
+    const int ABREAST = 32 / OF_WARP, lane = threadIdx.x % 32, g = lane % 8;
+    const int32_t end = l->at[s + 1], slab = lane % OF_WARP / 8;
+    for (int32_t i = l->at[s] + TIMES * ABREAST * warp; i < end; i += TIMES * ABREAST * n_warps) {
+        uint32_t which[TIMES], pair[TIMES][PAIRS];
 #pragma unroll
-        for (int u = 0; u < 2; u++) {
-            int32_t i = first + 4 * u + lane / 8;
-            uint32_t entry = l->entry[min(i, end - 1)], k = entry % STEP;
-            const uint8_t *src = w + chunk_at<STEP>(g, (int32_t)k / 16) + k % 16;
+        for (int u = 0; u < TIMES; u++) {
+            uint32_t entry = l->entry[min(i + u * ABREAST + lane / OF_WARP, end - 1)];
+            uint32_t k = entry % STEP;
+            const uint8_t *src = w + chunk_at<STEP>(16 * slab + g, (int32_t)k / 16) + k % 16;
             which[u] = entry / STEP;
 #pragma unroll
-            for (int j = 0; j < SLABS; j++)
-                pair[u][j] = src[16 * j * STEP] | (uint32_t)src[(16 * j + 8) * STEP] << 8;
+            for (int j = 0; j < PAIRS; j++) {
+                const uint8_t *two = src + 16 * j * APART * STEP;
+                pair[u][j] = two[0] | (uint32_t)two[8 * STEP] << 8;
+            }
         }
 #pragma unroll
-        for (int u = 0; u < 2; u++) {
-            if (first + 4 * u + lane / 8 >= end) continue;
-            uint32_t token = which[u] / NR_CUDA_SPIKES;
+        for (int u = 0; u < TIMES; u++) {
+            if (i + u * ABREAST + lane / OF_WARP >= end) continue;
+            int32_t token = (int32_t)(which[u] / NR_CUDA_SPIKES);
             uint8_t *even = kept + which[u] % NR_CUDA_SPIKES * 2, *odd = even;
-            even += kept_at<OUTS>((int32_t)token, 0, g);
-            odd += kept_at<OUTS>((int32_t)token, 1, g);
+            even += kept_at<OUTS>(token, slab, g);
+            odd += kept_at<OUTS>(token, slab + APART, g);
 #pragma unroll
-            for (int j = 0; j < SLABS; j++)
-                *(uint16_t *)((j % 2 ? odd : even) + j / 2 * 128) = (uint16_t)pair[u][j];
+            for (int j = 0; j < PAIRS; j++)
+                *(uint16_t *)((j % 2 ? odd : even) + j / 2 * APART * 128) = (uint16_t)pair[u][j];
         }
     }
 }
@@ -261,7 +264,8 @@ static __device__ __forceinline__ void finish(eight *e, const nr_cuda_linear_i8_
             float2 x = *(const float2 *)&v->outlier[o][token + 8 * (j + q)];
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                e->y[4 * q + i] = __fmaf_rn(i / 2 ? x.y : x.x, w->weight[o][i % 2], e->y[4 * q + i]);
+                e->y[4 * q + i] =
+                    __fmaf_rn(i / 2 ? x.y : x.x, w->weight[o][i % 2], e->y[4 * q + i]);
         }
     }
 #pragma unroll
@@ -311,7 +315,8 @@ static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &
 #pragma unroll
     for (int j = 0; j < GROUPS; j += 2) {
         eight e;
-        load_residuals<GROUPS>(&residual[(j / 2 + 1) % 2], a, residual_at, j + 2, rows_left, inside);
+        load_residuals<GROUPS>(&residual[(j / 2 + 1) % 2], a, residual_at, j + 2, rows_left,
+                               inside);
         finish<OUTS, ROWS, GROUPS>(&e, a, acc, v, &w, kept, token, j);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
