@@ -58,8 +58,6 @@ static bed make_bed(const lab_card *card, int32_t m_max) {
     b.a.sx = (float *)lab_device(sizeof(float) * m_max);
     b.a.spike_col = (int32_t *)lab_device(sizeof(int32_t) * 4 * m_max);
     b.a.spike_val = (float *)lab_device(sizeof(float) * 4 * m_max);
-    b.a.workspace_bytes = nr_cuda_linear_i8_workspace(1024, card->n_multiprocessors);
-    b.a.workspace = lab_device(b.a.workspace_bytes);
     b.a.sm = card->sm;
     b.a.n_multiprocessors = card->n_multiprocessors;
     return b;

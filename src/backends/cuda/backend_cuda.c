@@ -40,6 +40,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     fill_quantize(q, a->x, a->ldx, a->m, w);
     size_t used = nr_cuda_place_codes(q, be->scratch.region);
     NR_ASSERT(used <= be->scratch.region_bytes);
+    (void)used;
     l->y = a->y;
     l->ldy = a->ldy;
     l->x = a->x;
@@ -61,8 +62,6 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->outlier_weights = w->outlier_weights;
     l->activation = a->activation;
     l->residual = a->residual;
-    l->workspace = be->scratch.region + used;
-    l->workspace_bytes = be->scratch.region_bytes - used;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
     l->overlap = be->overlap;

@@ -68,16 +68,12 @@ typedef struct nr_cuda_linear_i8_args {
     const float *outlier_weights; /* [n_outliers, n_out_pad] */
     nr_activation activation;
     const float *residual; /* distance ldy, or NULL; may be y */
-    void *workspace;
-    size_t workspace_bytes;
     int sm; /* 80, 86, 89, 90 */
     int n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90) */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
-/* Largest workspace that it wants for m <= rows_max, any n_out and n_in. */
-size_t nr_cuda_linear_i8_workspace(int64_t rows_max, int n_multiprocessors);
 /* The same, in the plainest way: dp4a, what the fast one is compared with on the card. */
 cudaError_t nr_cuda_linear_i8_plain(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
 

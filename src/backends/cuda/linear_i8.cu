@@ -18,7 +18,3 @@ cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *a, cudaStream_t stre
     if (nr_cuda_tiles_fit(a)) return nr_cuda_linear_i8_tile(a, small_tiles_pay(a), stream);
     return nr_cuda_linear_i8_plain(a, stream);
 }
-
-size_t nr_cuda_linear_i8_workspace(int64_t rows_max, int n_multiprocessors) {
-    return 0;
-}

@@ -24,13 +24,11 @@ cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overl
 int nr_cuda_stream_ways(void);
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream);
-/* Tiles of 128x128 (or 64x64 where small) in shared memory, mma.sync; any m, k_pad a multiple of
- * 16. workspace holds nr_cuda_tile_workspace bytes, or is NULL (slower). */
+/* Tiles of 128x128 (or 64x64 where small) in shared memory, mma.sync; any m, and what tiles need. */
 cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
                                    cudaStream_t stream);
-size_t nr_cuda_tile_workspace(int n_multiprocessors);
-/* Hopper's own: sm == 90, k_pad a multiple of 16, and what tiles need. way: one of
- * nr_cuda_wgmma_ways(), all for any m, or -1 for what suits the shape. */
+/* Hopper's own: sm == 90, any m, and what tiles need. way: one of
+ * nr_cuda_wgmma_ways(), or -1 for what suits the shape. */
 cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
 bool nr_cuda_wgmma_fits(const nr_cuda_linear_i8_args *a);
 typedef struct nr_cuda_tile_way {
@@ -40,8 +38,9 @@ typedef struct nr_cuda_tile_way {
 int nr_cuda_wgmma_ways(void);
 const nr_cuda_tile_way *nr_cuda_wgmma_way(int way);
 
-/* What kernels with tiles in shared memory have room for: outlier columns (as many as are ever
- * chosen), codes of k in the list of spikes; and all spikes that a row can have. */
+/* What kernels with tiles in shared memory need: k_pad a multiple of 16, and no more outlier
+ * columns (8 are the most that are chosen) and codes of k than they have room for; all rows have
+ * all their spikes. */
 #define NR_CUDA_TILE_OUTLIERS 8
 #define NR_CUDA_TILE_K_MAX 16384
 static inline bool nr_cuda_tiles_fit(const nr_cuda_linear_i8_args *a) {
