@@ -242,12 +242,12 @@ void lab_check_linears(const lab_card *card) {
     check_small(card, small, NR_COUNT(small), variants, NR_COUNT(variants));
     check_big(card, big, NR_COUNT(big), variants, NR_COUNT(variants));
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
-        const linear_case *few = way < 5 ? &small[2] : &small[5]; /* m 3 and 32 */
-        variant v = {"way", [way](const nr_cuda_linear_i8_args *a) {
+        int rows_max;
+        variant v = {nr_cuda_stream_way(way, &rows_max), [way](const nr_cuda_linear_i8_args *a) {
                          return nr_cuda_linear_i8_stream_way(a, way, 0);
                      }};
-        check_small(card, few, 1, &v, 1);
-        check_big(card, way < 5 ? &big[1] : &big[3], 1, &v, 1);
+        check_small(card, rows_max == 8 ? &small[2] : &small[5], 1, &v, 1); /* m 3 and 32 */
+        check_big(card, rows_max == 8 ? &big[1] : &big[3], 1, &v, 1);
     }
     static const linear_case odd[] = {{1, 5, 3, 0, NR_ACTIVATION_NONE, true, true},
                                       {2, 19, 70, 2, NR_ACTIVATION_NONE, true, true},

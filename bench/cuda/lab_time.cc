@@ -145,13 +145,14 @@ void lab_time_few(const lab_card *card) {
     for (int32_t m : {1, 2, 4, 8, 16, 32, 64}) time_model(&b, language, n, m, "stream", stream);
     for (int32_t m : {1, 4, 32}) time_model(&b, language, n, m, "overlap", overlap);
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
-        char name[32];
-        snprintf(name, sizeof name, "way %d", way);
+        int rows_max;
+        const char *name = nr_cuda_stream_way(way, &rows_max);
         for (int32_t m : {1, 8, 32})
-            if (way < 5 ? m <= 8 : m == 32) time_model(&b, language, n, m, name,
-                       [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-                           return nr_cuda_linear_i8_stream_way(a, way, s);
-                       });
+            if (rows_max == 8 ? m <= 8 : m == 32)
+                time_model(&b, language, n, m, name,
+                           [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
+                               return nr_cuda_linear_i8_stream_way(a, way, s);
+                           });
     }
     time_model(&b, language, n, 32, "tile 64",
                [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {

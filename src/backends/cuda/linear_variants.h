@@ -19,9 +19,11 @@ extern "C" {
  * k_pad a multiple of 16. overlap: launch while the kernel before still runs (sm_90). */
 cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
                                      cudaStream_t stream);
-/* One of nr_cuda_stream_ways() ways to do it, for the lab; cudaErrorInvalidValue where m is not
- * for it (8 rows for the first five, 32 for the others). */
+/* Ways to do it, for the lab: `tiles of 16 weight rows a block, depth of a batch, blocks of a
+ * multiprocessor`, x: activations come with a batch. For up to rows_max rows, which are set;
+ * cudaErrorInvalidValue where m is more. */
 int nr_cuda_stream_ways(void);
+const char *nr_cuda_stream_way(int way, int *rows_max);
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream);
 /* Tiles of 128x128 (or 64x64 where small) in shared memory, mma.sync; any m, and what tiles need. */
