@@ -35,7 +35,7 @@ static const lab_section sections[] = {
     {"copy", lab_time_copy, 10},            {"few", lab_time_few, 20},
     {"many", lab_time_many, 20},            {"wgmma", lab_time_wgmma, 20},
     {"attention", lab_time_attention, 20},  {"rows", lab_time_rows, 10},
-    {"token", lab_time_token, 25},
+    {"token", lab_time_token, 25},          {"vision", lab_time_vision, 10},
 #endif
 };
 

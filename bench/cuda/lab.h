@@ -87,5 +87,6 @@ void lab_time_library(const lab_card *card);
 void lab_time_attention(const lab_card *card);
 void lab_time_rows(const lab_card *card);
 void lab_time_token(const lab_card *card);
+void lab_time_vision(const lab_card *card);
 
 #endif

@@ -9,7 +9,7 @@
  * except those of nr_cuda_attention's fast kernels, equal the reference's bit for bit.
  *
  * Device layouts (the packing is this backend's own):
- *   i8 weights   row-major [n_out_pad][k_pad], n_out_pad = round16(n_out), k_pad = round4(n_in)
+ *   i8 weights   row-major [n_out_pad][k_pad], n_out_pad = round16(n_out), k_pad = round16(n_in)
  *   f32 weights  row-major [n_out_pad][n_in]
  *   keys, values row-major [n_kv_heads][cap][head_dim]
  *   codes        i8 [m][k_pad], zero padded
@@ -30,7 +30,7 @@ extern "C" {
 #define NR_CUDA_SPANS_MAX 64 /* of one launch */
 
 static inline int32_t nr_cuda_k_pad(int32_t n_in) {
-    return (n_in + 3) / 4 * 4;
+    return (n_in + 15) / 16 * 16;
 }
 static inline int32_t nr_cuda_n_out_pad(int32_t n_out) {
     return (n_out + 15) / 16 * 16;

@@ -340,19 +340,24 @@ struct tile_way {
     }
 static const tile_way ways[] = {
     WAY(64, 16, 1, 1),   WAY(64, 32, 1, 1),   WAY(64, 64, 1, 1),   WAY(128, 64, 1, 1),
-    WAY(128, 64, 2, 1),  WAY(128, 128, 1, 1), WAY(128, 128, 2, 1), WAY(128, 160, 1, 1),
-    WAY(128, 160, 2, 1), WAY(128, 160, 1, 2), WAY(128, 160, 2, 2),
+    WAY(128, 64, 2, 1),  WAY(128, 64, 2, 2),  WAY(128, 128, 1, 1), WAY(128, 128, 2, 1),
+    WAY(128, 160, 1, 1), WAY(128, 160, 2, 1), WAY(128, 160, 2, 2),
 };
 
 /* Predicted nanoseconds: waves of tiles, each a start and an epilogue that grow with the tokens,
- * and stages. Clusters of two pay where k is long. */
+ * and stages, as long as the tensor cores take (7 products a picosecond) or as what a block itself
+ * fetches (100 bytes a nanosecond, and 5,500 of the L2 cache for all). Some multiprocessors find no
+ * three others for a cluster of four. */
 static int64_t cost(const nr_cuda_tile_way *w, const nr_cuda_linear_i8_args *a) {
-    const int64_t slots = a->n_multiprocessors / (w->across * w->down);
+    const int64_t cluster = w->across * w->down;
+    const int64_t slots = a->n_multiprocessors / cluster - (cluster > 2);
     int64_t steps = (a->k_pad + STEP - 1) / STEP;
     int64_t turns = (int64_t)((a->n_out + w->outs * w->across - 1) / (w->outs * w->across)) *
                     ((a->m + w->rows * w->down - 1) / (w->rows * w->down));
-    int64_t start = 2500 + 25 * w->rows + (w->across > 1 ? 1000 : 0);
-    int64_t stage = w->across > 1 ? 50 + w->rows * 23 / 10 : 50 + w->rows * 34 / 10;
+    int64_t bytes = (w->outs / w->down + w->rows / w->across) * STEP;
+    int64_t fetch = NR_MAX(bytes / 100, bytes * NR_MIN(turns, slots) * cluster / 5500);
+    int64_t stage = NR_MAX(fetch, (int64_t)w->outs * w->rows * STEP / 7000);
+    int64_t start = 2500 + 25 * w->rows + (cluster > 1 ? 250 * cluster : 0);
     return (turns + slots - 1) / slots * (start + steps * stage);
 }
 
@@ -360,8 +365,7 @@ static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return &ways[a->m <= 16 ? 0 : a->m <= 32 ? 1 : 2];
     for (const tile_way &w : ways)
-        if (w.shape.outs == 128 && w.shape.down == 1 &&
-            (!best || cost(&w.shape, a) < cost(&best->shape, a)))
+        if (w.shape.outs == 128 && (!best || cost(&w.shape, a) < cost(&best->shape, a)))
             best = &w;
     return best;
 }
