@@ -26,6 +26,7 @@
 #define WATCHERS_MEET 1 /* their barrier */
 #define STAGES_MAX 8
 #define AHEAD 8 /* stages that weights are in the L2 cache ahead */
+#define CLUSTER_MAX 4 /* that is chosen; 1: no clusters */
 
 struct hopper_barriers {
     uint64_t full[STAGES_MAX], empty[STAGES_MAX];
@@ -365,7 +366,8 @@ static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return &ways[a->m <= 16 ? 0 : a->m <= 32 ? 1 : 2];
     for (const tile_way &w : ways)
-        if (w.shape.outs == 128 && (!best || cost(&w.shape, a) < cost(&best->shape, a)))
+        if (w.shape.outs == 128 && w.shape.across * w.shape.down <= CLUSTER_MAX &&
+            (!best || cost(&w.shape, a) < cost(&best->shape, a)))
             best = &w;
     return best;
 }
