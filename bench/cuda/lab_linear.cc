@@ -298,6 +298,6 @@ void lab_check_wgmma(const lab_card *card) {
     }
     check_small(card, few, 2, v.data(), v.size());
     check_big(card, few + 2, 1, v.data(), v.size());
-    check_small(card, many_small, card->emulated ? 3 : NR_COUNT(many_small), v.data(), v.size());
+    check_small(card, many_small, NR_COUNT(many_small), v.data(), v.size());
     check_big(card, many_big, NR_COUNT(many_big), v.data(), v.size());
 }

@@ -143,6 +143,7 @@ static __device__ __forceinline__ void sort_spikes(spike_list<ENTRY, STEP, ROWS>
         int32_t i = thread + q * THREADS;
         column[q] = i < n ? a.spike_col[m0 * NR_CUDA_SPIKES + i] : -1;
     }
+    part_sync<BARRIER, THREADS>(); /* all have done with the list before */
     for (int32_t s = thread; s <= steps; s += THREADS) l->at[s] = 0;
     part_sync<BARRIER, THREADS>();
 #pragma unroll
