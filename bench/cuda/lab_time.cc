@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "cuda_fused.h"
+
 #define POOL_BYTES ((size_t)3 << 30)
 #define LAYERS 32
 #define OUTLIERS 8
@@ -63,7 +65,8 @@ static bed make_bed(const lab_card *card, int32_t m_max) {
     return b;
 }
 
-static void take_shape(bed *b, const shape *s, int32_t m) {
+/* The arguments of a shape, and its codes made in the stream. */
+static void take_shape(bed *b, const shape *s, int32_t m, cudaStream_t stream) {
     b->a.m = m;
     b->a.n_out = s->n_out, b->a.n_in = s->n_in;
     b->a.ldy = s->n_out, b->a.ldx = s->n_in;
@@ -74,8 +77,7 @@ static void take_shape(bed *b, const shape *s, int32_t m) {
     q.n_outliers = OUTLIERS, q.outlier_columns = b->a.outlier_columns;
     q.codes = (int8_t *)b->a.codes, q.sx = (float *)b->a.sx;
     q.spike_col = (int32_t *)b->a.spike_col, q.spike_val = (float *)b->a.spike_val;
-    LAB_CHECK(nr_cuda_quantize(&q, 0));
-    LAB_CHECK(cudaDeviceSynchronize());
+    LAB_CHECK(nr_cuda_quantize_rows(&q, false, stream));
 }
 
 typedef std::function<cudaError_t(const nr_cuda_linear_i8_args *, cudaStream_t)> linear_way;
@@ -103,7 +105,8 @@ static double time_model(bed *b, const shape *shapes, int n_shapes, int32_t m, c
     for (int i = 0; i < n_shapes; i++) {
         const shape *s = &shapes[i];
         double bytes = (double)s->n_out * s->n_in;
-        take_shape(b, s, m);
+        take_shape(b, s, m, 0);
+        LAB_CHECK(cudaDeviceSynchronize());
         lab_time t = time_shape(b, bytes > 6e7 ? 16 : 40, way);
         printf(" %s %.1f", s->name, 1e3 * t.median_ms);
         if (m <= NR_CUDA_STREAM_ROWS_MAX) printf("us %.2fTB/s;", bytes / t.median_ms / 1e9);
@@ -158,6 +161,37 @@ void lab_time_few(const lab_card *card) {
                [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
                    return nr_cuda_linear_i8_tile(a, true, s);
                });
+}
+
+/* A layer's linears as in a token, each behind the launch that makes its codes, during which the
+ * memory rests; `ahead` bytes of the next one's weights are asked for by each. */
+static void time_ahead(bed *b, int32_t m, size_t ahead) {
+    const int layers = 8;
+    cudaStream_t s;
+    LAB_CHECK(cudaStreamCreate(&s));
+    lab_time t = lab_measure_graph(s, 12, 1, [&](int) {
+        size_t at = 0;
+        for (int i = 0; i < 4 * layers; i++) {
+            const shape *one = &language[i % 4], *then = &language[(i + 1) % 4];
+            take_shape(b, one, m, s);
+            b->a.weights = b->pool + at;
+            at += (size_t)one->n_out * one->n_in;
+            b->a.next = ahead ? b->pool + at : NULL;
+            b->a.next_bytes = NR_MIN(ahead, (size_t)then->n_out * then->n_in);
+            LAB_CHECK(nr_cuda_linear_i8(&b->a, s));
+        }
+        b->a.next = NULL;
+        return cudaSuccess;
+    });
+    LAB_CHECK(cudaStreamDestroy(s));
+    printf("  a layer's codes and linears, m %-2d, %2zu MB ahead: %.1f us (best %.1f)\n", m,
+           ahead >> 20, 1e3 * t.median_ms / layers, 1e3 * t.best_ms / layers);
+}
+
+void lab_time_ahead(const lab_card *card) {
+    bed b = make_bed(card, 64);
+    for (int32_t m : {1, 4, 32})
+        for (size_t ahead : {0, 8, 16, 24, 40}) time_ahead(&b, m, ahead << 20);
 }
 
 void lab_time_many(const lab_card *card) {
