@@ -55,18 +55,35 @@ static inline void barrier_wait(uint64_t *b, uint32_t parity) {
     while (emulate_state(b)->phase == (parity & 1)) emulate_yield();
 }
 
-static inline void tile_load(void *shared, const tile_map *map, uint64_t *barrier, int32_t x,
-                             int32_t y) {
+/* A place of this block's shared memory, in another block of the cluster. */
+template <typename T> static inline T *emulate_at(T *own, int rank) {
+    return (T *)(emulate_shared_of(rank) + ((uint8_t *)own - emulate_shared));
+}
+static inline void barrier_arrive_at(uint64_t *b, int rank) {
+    barrier_arrive(emulate_at(b, rank));
+}
+
+static inline void emulate_load(uint8_t *shared, const tile_map *map, uint64_t *barrier, int32_t x,
+                                int32_t y) {
     if ((uintptr_t)shared % 1024 || map->k_pad % 16 || (uintptr_t)map->matrix % 16) abort();
     for (int r = 0; r < map->box_rows; r++)
         for (int c = 0; c < map->box_bytes; c++) {
             bool inside = y + r < map->rows && x + c < map->k_pad;
-            ((int8_t *)shared)[r * 128 + ((c / 16) ^ (r & 7)) * 16 + c % 16] =
-                inside ? map->matrix[(int64_t)(y + r) * map->k_pad + x + c] : (int8_t)0;
+            shared[r * 128 + ((c / 16) ^ (r & 7)) * 16 + c % 16] =
+                inside ? (uint8_t)map->matrix[(int64_t)(y + r) * map->k_pad + x + c] : (uint8_t)0;
         }
     emulate_state(barrier)->left -= map->box_rows * map->box_bytes;
     emulate_ended(emulate_state(barrier));
 }
+static inline void tile_load_to(void *shared, const tile_map *map, uint64_t *barrier, int32_t x,
+                                int32_t y, uint16_t mask, bool many) {
+    if (!many) emulate_load((uint8_t *)shared, map, barrier, x, y);
+    for (int rank = 0; many && rank < 16; rank++)
+        if (mask >> rank & 1)
+            emulate_load(emulate_at((uint8_t *)shared, rank), map, emulate_at(barrier, rank), x,
+                         y);
+}
+static inline void tile_prefetch(const tile_map *, int32_t, int32_t) {}
 static inline void tile_prefetch_map(const tile_map *) {}
 
 static inline uint64_t tile_descriptor(const void *tile) {

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "cuda_fused.h"
+
 #define POOL_BYTES ((size_t)3 << 30)
 #define LAYERS 32
 #define OUTLIERS 8
@@ -58,14 +60,13 @@ static bed make_bed(const lab_card *card, int32_t m_max) {
     b.a.sx = (float *)lab_device(sizeof(float) * m_max);
     b.a.spike_col = (int32_t *)lab_device(sizeof(int32_t) * 4 * m_max);
     b.a.spike_val = (float *)lab_device(sizeof(float) * 4 * m_max);
-    b.a.workspace_bytes = nr_cuda_linear_i8_workspace(1024, card->n_multiprocessors);
-    b.a.workspace = lab_device(b.a.workspace_bytes);
     b.a.sm = card->sm;
     b.a.n_multiprocessors = card->n_multiprocessors;
     return b;
 }
 
-static void take_shape(bed *b, const shape *s, int32_t m) {
+/* The arguments of a shape, and its codes made in the stream. */
+static void take_shape(bed *b, const shape *s, int32_t m, cudaStream_t stream) {
     b->a.m = m;
     b->a.n_out = s->n_out, b->a.n_in = s->n_in;
     b->a.ldy = s->n_out, b->a.ldx = s->n_in;
@@ -76,8 +77,7 @@ static void take_shape(bed *b, const shape *s, int32_t m) {
     q.n_outliers = OUTLIERS, q.outlier_columns = b->a.outlier_columns;
     q.codes = (int8_t *)b->a.codes, q.sx = (float *)b->a.sx;
     q.spike_col = (int32_t *)b->a.spike_col, q.spike_val = (float *)b->a.spike_val;
-    LAB_CHECK(nr_cuda_quantize(&q, 0));
-    LAB_CHECK(cudaDeviceSynchronize());
+    LAB_CHECK(nr_cuda_quantize_rows(&q, false, stream));
 }
 
 typedef std::function<cudaError_t(const nr_cuda_linear_i8_args *, cudaStream_t)> linear_way;
@@ -105,7 +105,8 @@ static double time_model(bed *b, const shape *shapes, int n_shapes, int32_t m, c
     for (int i = 0; i < n_shapes; i++) {
         const shape *s = &shapes[i];
         double bytes = (double)s->n_out * s->n_in;
-        take_shape(b, s, m);
+        take_shape(b, s, m, 0);
+        LAB_CHECK(cudaDeviceSynchronize());
         lab_time t = time_shape(b, bytes > 6e7 ? 16 : 40, way);
         printf(" %s %.1f", s->name, 1e3 * t.median_ms);
         if (m <= NR_CUDA_STREAM_ROWS_MAX) printf("us %.2fTB/s;", bytes / t.median_ms / 1e9);
@@ -147,18 +148,50 @@ void lab_time_few(const lab_card *card) {
     for (int32_t m : {1, 2, 4, 8, 16, 32, 64}) time_model(&b, language, n, m, "stream", stream);
     for (int32_t m : {1, 4, 32}) time_model(&b, language, n, m, "overlap", overlap);
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
-        char name[32];
-        snprintf(name, sizeof name, "way %d", way);
+        int rows_max;
+        const char *name = nr_cuda_stream_way(way, &rows_max);
         for (int32_t m : {1, 8, 32})
-            if (way < 5 ? m <= 8 : m == 32) time_model(&b, language, n, m, name,
-                       [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-                           return nr_cuda_linear_i8_stream_way(a, way, s);
-                       });
+            if (rows_max == 8 ? m <= 8 : m == 32)
+                time_model(&b, language, n, m, name,
+                           [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
+                               return nr_cuda_linear_i8_stream_way(a, way, s);
+                           });
     }
     time_model(&b, language, n, 32, "tile 64",
                [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
                    return nr_cuda_linear_i8_tile(a, true, s);
                });
+}
+
+/* A layer's linears as in a token, each behind the launch that makes its codes, during which the
+ * memory rests; `ahead` bytes of the next one's weights are asked for by each. */
+static void time_ahead(bed *b, int32_t m, size_t ahead) {
+    const int layers = 8;
+    cudaStream_t s;
+    LAB_CHECK(cudaStreamCreate(&s));
+    lab_time t = lab_measure_graph(s, 12, 1, [&](int) {
+        size_t at = 0;
+        for (int i = 0; i < 4 * layers; i++) {
+            const shape *one = &language[i % 4], *then = &language[(i + 1) % 4];
+            take_shape(b, one, m, s);
+            b->a.weights = b->pool + at;
+            at += (size_t)one->n_out * one->n_in;
+            b->a.next = ahead ? b->pool + at : NULL;
+            b->a.next_bytes = NR_MIN(ahead, (size_t)then->n_out * then->n_in);
+            LAB_CHECK(nr_cuda_linear_i8(&b->a, s));
+        }
+        b->a.next = NULL;
+        return cudaSuccess;
+    });
+    LAB_CHECK(cudaStreamDestroy(s));
+    printf("  a layer's codes and linears, m %-2d, %2zu MB ahead: %.1f us (best %.1f)\n", m,
+           ahead >> 20, 1e3 * t.median_ms / layers, 1e3 * t.best_ms / layers);
+}
+
+void lab_time_ahead(const lab_card *card) {
+    bed b = make_bed(card, 64);
+    for (int32_t m : {1, 4, 32})
+        for (size_t ahead : {0, 8, 16, 24, 40}) time_ahead(&b, m, ahead << 20);
 }
 
 void lab_time_many(const lab_card *card) {
@@ -169,23 +202,38 @@ void lab_time_many(const lab_card *card) {
     linear_way small = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
         return nr_cuda_linear_i8_tile(a, true, s);
     };
+    linear_way tile_86 = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
+        nr_cuda_linear_i8_args b = *a;
+        b.sm = 86; /* as on a card with less shared memory */
+        return nr_cuda_linear_i8_tile(&b, false, s);
+    };
     time_model(&b, language, 4, 616, "tile 128", tile);
+    time_model(&b, language, 4, 616, "tile 86", tile_86);
     time_model(&b, language, 4, 616, "tile 64", small);
     time_model(&b, vision, (int)NR_COUNT(vision), 577, "tile 128", tile);
     time_model(&b, vision, (int)NR_COUNT(vision), 577, "tile 64", small);
 }
 
+/* Those that are meant for so many rows; -1: what the launcher chooses. */
+static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m) {
+    for (int way = -1; way < nr_cuda_wgmma_ways(); way++) {
+        char name[LAB_NAME] = "chosen";
+        if (way >= 0) {
+            const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
+            if (m <= 64 ? w->rows < m || w->rows > 64 : w->outs == 64) continue;
+            lab_way_name(way, name);
+        }
+        time_model(b, shapes, n_shapes, m, name,
+                   [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
+                       return nr_cuda_linear_i8_wgmma(a, way, s);
+                   });
+    }
+}
+
 void lab_time_wgmma(const lab_card *card) {
     if (card->sm != 90) return;
     bed b = make_bed(card, 616);
-    for (int rows : {0, 64, 128, 160, 208}) {
-        char name[32];
-        snprintf(name, sizeof name, "wgmma %d", rows);
-        linear_way way = [rows](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-            return nr_cuda_linear_i8_wgmma(a, rows, s);
-        };
-        time_model(&b, language, 4, 616, name, way);
-        time_model(&b, vision, (int)NR_COUNT(vision), 577, name, way);
-    }
-    b.a.n_outliers = 0;
+    for (int32_t m : {8, 16, 32, 64}) time_ways(&b, language, (int)NR_COUNT(language), m);
+    time_ways(&b, language, 4, 616);
+    time_ways(&b, vision, (int)NR_COUNT(vision), 577);
 }

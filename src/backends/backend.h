@@ -25,6 +25,7 @@
 #include "nr_arena.h"
 
 #define NR_LINEAR_ROWS_STEP 16   /* output rows of one packed panel: a vector of f32 or int32 */
+#define NR_LINEAR_CODES_STEP 16  /* a row of i8 weights has room for a multiple of so many codes */
 #define NR_LINEAR_OUTLIERS_MAX 32
 #define NR_KV_BLOCK 16           /* keys of one packed key block */
 

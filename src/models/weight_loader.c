@@ -209,7 +209,8 @@ void nr_linear_carve(nr_linear *w, nr_arena *a, nr_dtype dtype, int32_t n_out, i
     if (dtype == NR_DTYPE_I8) {
         if (gamma_fed) w->n_outliers = nr_outlier_count(n_in);
         size_t n_outliers = (size_t)w->n_outliers;
-        w->weights = take(a, NR_KIND_MATRIX, rows, nr_round_up((size_t)n_in, 4));
+        w->weights = take(a, NR_KIND_MATRIX, rows,
+                          nr_round_up((size_t)n_in, NR_LINEAR_CODES_STEP));
         w->scale = take(a, NR_KIND_SCALES, rows, sizeof(float));
         w->row_sum = take(a, NR_KIND_SCALES, rows, sizeof(int32_t));
         if (n_outliers) {

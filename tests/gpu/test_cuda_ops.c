@@ -95,7 +95,8 @@ static pair pair_make(nr_dtype dtype, int32_t n_out, int32_t n_in, bool bias, in
     p.weights = guarded_alloc(bytes);
     p.device = p.host;
     p.host.weights = p.weights.data;
-    p.device.weights = put(NULL, bytes);
+    p.device.weights = put(
+        NULL, i8 ? (size_t)padded * nr_round_up((size_t)n_in, NR_LINEAR_CODES_STEP) : bytes);
     guarded rows, row_sum = guarded_alloc((size_t)padded * sizeof(int32_t));
     if (i8) {
         pair_outliers(&p, n_outliers);

@@ -40,6 +40,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     fill_quantize(q, a->x, a->ldx, a->m, w);
     size_t used = nr_cuda_place_codes(q, be->scratch.region);
     NR_ASSERT(used <= be->scratch.region_bytes);
+    (void)used;
     l->y = a->y;
     l->ldy = a->ldy;
     l->x = a->x;
@@ -61,8 +62,6 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->outlier_weights = w->outlier_weights;
     l->activation = a->activation;
     l->residual = a->residual;
-    l->workspace = be->scratch.region + used;
-    l->workspace_bytes = be->scratch.region_bytes - used;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
     l->overlap = be->overlap & NR_CUDA_OVERLAP_LINEARS;
@@ -521,7 +520,7 @@ static nr_status open_card(nr_cuda_backend *be, nr_error *err) {
 
 nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_error *err) {
     const char *kernels = getenv("NR_CUDA_KERNELS"), *graphs = getenv("NR_CUDA_GRAPHS");
-    const char *overlap = getenv("NR_CUDA_OVERLAP");
+    const char *overlap = getenv("NR_CUDA_OVERLAP"), *ahead = getenv("NR_CUDA_AHEAD");
     nr_cuda_backend *be = nr_calloc(1, sizeof *be);
     NR_FAIL_IF(!be, NO_MEMORY, "CUDA backend");
     be->base = (nr_backend){.ops = &cuda_ops, .isa = be->isa, .n_threads = nr_cpu_count()};
@@ -531,6 +530,7 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
     if (be->sm == 90 && !be->plain && overlap) be->overlap = (unsigned)strtoul(overlap, NULL, 10);
+    be->ahead = be->sm == 90 && !be->plain && ahead && strcmp(ahead, "1") == 0;
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

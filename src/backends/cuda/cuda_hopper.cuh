@@ -34,6 +34,16 @@ PTX void barrier_init_done(void) {
 PTX void barrier_arrive(uint64_t *b) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
 }
+/* The same at the barrier of that place in another block of the cluster. It orders what this
+ * thread has read before what comes there, no more: with .release.cluster every arrival would wait
+ * for all of the thread's stores to memory. */
+PTX void barrier_arrive_at(uint64_t *b, int rank) {
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [at];\n}" ::"r"(
+                     shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+}
 /* Arrive, and let the phase last until so many bytes have come. */
 PTX void barrier_expect(uint64_t *b, int32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),
@@ -53,11 +63,26 @@ PTX void barrier_wait(uint64_t *b, uint32_t parity) {
 }
 
 /* The tile of the map at column x (bytes), row y to shared memory; its bytes count for the barrier.
- * */
-PTX void tile_load(void *shared, const tile_map *map, uint64_t *barrier, int32_t x, int32_t y) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(shared)),
-                 "l"((uint64_t)map), "r"(shared_address(barrier)), "r"(x), "r"(y)
+ * many: to the same place in all blocks of the cluster in the mask, each of whose barriers counts
+ * them; else to this one alone. */
+PTX void tile_load_to(void *shared, const tile_map *map, uint64_t *barrier, int32_t x, int32_t y,
+                      uint16_t mask, bool many) {
+    if (many)
+        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                     ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
+                         shared_address(shared)),
+                     "l"((uint64_t)map), "r"(shared_address(barrier)), "r"(x), "r"(y), "h"(mask)
+                     : "memory");
+    else
+        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                     "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(shared)),
+                     "l"((uint64_t)map), "r"(shared_address(barrier)), "r"(x), "r"(y)
+                     : "memory");
+}
+/* The tile to the L2 cache alone. */
+PTX void tile_prefetch(const tile_map *map, int32_t x, int32_t y) {
+    asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"((uint64_t)map),
+                 "r"(x), "r"(y)
                  : "memory");
 }
 PTX void tile_prefetch_map(const tile_map *map) {
@@ -92,6 +117,29 @@ template <int N> PTX void product_wait(void) {
 /* d[64 x N] = (add ? d : 0) + a[64 x 32] b[N x 32]^T of a warpgroup. Warp w, lane 4g+t has rows
  * 16w+g (d[4j], d[4j+1]) and 16w+g+8 (d[4j+2], d[4j+3]) at columns 8j+2t, 8j+2t+1. */
 template <int N> PTX void product(int32_t *d, uint64_t a, uint64_t b, int32_t add);
+
+template <>
+__device__ __forceinline__ void product<16>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n16k32.s32.s8.s8 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7"
+                 "}, %8, %9, p;\n}"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]),
+                   "+r"(d[6]), "+r"(d[7])
+                 : "l"(a), "l"(b), "r"(add));
+}
+
+template <>
+__device__ __forceinline__ void product<32>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k32.s32.s8.s8 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+                 "}, %16, %17, p;\n}"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]),
+                   "+r"(d[6]), "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]), "+r"(d[11]),
+                   "+r"(d[12]), "+r"(d[13]), "+r"(d[14]), "+r"(d[15])
+                 : "l"(a), "l"(b), "r"(add));
+}
 
 template <>
 __device__ __forceinline__ void product<64>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
@@ -156,38 +204,6 @@ __device__ __forceinline__ void product<160>(int32_t *d, uint64_t a, uint64_t b,
                    "+r"(d[66]), "+r"(d[67]), "+r"(d[68]), "+r"(d[69]), "+r"(d[70]), "+r"(d[71]),
                    "+r"(d[72]), "+r"(d[73]), "+r"(d[74]), "+r"(d[75]), "+r"(d[76]), "+r"(d[77]),
                    "+r"(d[78]), "+r"(d[79])
-                 : "l"(a), "l"(b), "r"(add));
-}
-
-template <>
-__device__ __forceinline__ void product<208>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %106, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n208k32.s32.s8.s8 {"
-                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
-                 "%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,"
-                 "%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,"
-                 "%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,"
-                 "%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,"
-                 "%97,%98,%99,%100,%101,%102,%103"
-                 "}, %104, %105, p;\n}"
-                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]),
-                   "+r"(d[6]), "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]), "+r"(d[11]),
-                   "+r"(d[12]), "+r"(d[13]), "+r"(d[14]), "+r"(d[15]), "+r"(d[16]), "+r"(d[17]),
-                   "+r"(d[18]), "+r"(d[19]), "+r"(d[20]), "+r"(d[21]), "+r"(d[22]), "+r"(d[23]),
-                   "+r"(d[24]), "+r"(d[25]), "+r"(d[26]), "+r"(d[27]), "+r"(d[28]), "+r"(d[29]),
-                   "+r"(d[30]), "+r"(d[31]), "+r"(d[32]), "+r"(d[33]), "+r"(d[34]), "+r"(d[35]),
-                   "+r"(d[36]), "+r"(d[37]), "+r"(d[38]), "+r"(d[39]), "+r"(d[40]), "+r"(d[41]),
-                   "+r"(d[42]), "+r"(d[43]), "+r"(d[44]), "+r"(d[45]), "+r"(d[46]), "+r"(d[47]),
-                   "+r"(d[48]), "+r"(d[49]), "+r"(d[50]), "+r"(d[51]), "+r"(d[52]), "+r"(d[53]),
-                   "+r"(d[54]), "+r"(d[55]), "+r"(d[56]), "+r"(d[57]), "+r"(d[58]), "+r"(d[59]),
-                   "+r"(d[60]), "+r"(d[61]), "+r"(d[62]), "+r"(d[63]), "+r"(d[64]), "+r"(d[65]),
-                   "+r"(d[66]), "+r"(d[67]), "+r"(d[68]), "+r"(d[69]), "+r"(d[70]), "+r"(d[71]),
-                   "+r"(d[72]), "+r"(d[73]), "+r"(d[74]), "+r"(d[75]), "+r"(d[76]), "+r"(d[77]),
-                   "+r"(d[78]), "+r"(d[79]), "+r"(d[80]), "+r"(d[81]), "+r"(d[82]), "+r"(d[83]),
-                   "+r"(d[84]), "+r"(d[85]), "+r"(d[86]), "+r"(d[87]), "+r"(d[88]), "+r"(d[89]),
-                   "+r"(d[90]), "+r"(d[91]), "+r"(d[92]), "+r"(d[93]), "+r"(d[94]), "+r"(d[95]),
-                   "+r"(d[96]), "+r"(d[97]), "+r"(d[98]), "+r"(d[99]), "+r"(d[100]), "+r"(d[101]),
-                   "+r"(d[102]), "+r"(d[103])
                  : "l"(a), "l"(b), "r"(add));
 }
 

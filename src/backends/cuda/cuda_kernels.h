@@ -9,7 +9,7 @@
  * except those of nr_cuda_attention's fast kernels, equal the reference's bit for bit.
  *
  * Device layouts (the packing is this backend's own):
- *   i8 weights   row-major [n_out_pad][k_pad], n_out_pad = round16(n_out), k_pad = round4(n_in)
+ *   i8 weights   row-major [n_out_pad][k_pad], n_out_pad = round16(n_out), k_pad = round16(n_in)
  *   f32 weights  row-major [n_out_pad][n_in]
  *   keys, values row-major [n_kv_heads][cap][head_dim]
  *   codes        i8 [m][k_pad], zero padded
@@ -30,7 +30,7 @@ extern "C" {
 #define NR_CUDA_SPANS_MAX 64 /* of one launch */
 
 static inline int32_t nr_cuda_k_pad(int32_t n_in) {
-    return (n_in + 3) / 4 * 4;
+    return (n_in + 15) / 16 * 16;
 }
 static inline int32_t nr_cuda_n_out_pad(int32_t n_out) {
     return (n_out + 15) / 16 * 16;
@@ -69,16 +69,15 @@ typedef struct nr_cuda_linear_i8_args {
     const float *outlier_weights; /* [n_outliers, n_out_pad] */
     nr_activation activation;
     const float *residual; /* distance ldy, or NULL; may be y */
-    void *workspace;
-    size_t workspace_bytes;
+    /* Weights that the L2 cache is asked for at the end: of the next linear. NULL: none. */
+    const void *next;
+    size_t next_bytes;
     int sm; /* 80, 86, 89, 90 */
     int n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90) */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
-/* Largest workspace that it wants for m <= rows_max, any n_out and n_in. */
-size_t nr_cuda_linear_i8_workspace(int64_t rows_max, int n_multiprocessors);
 /* The same, in the plainest way: dp4a, what the fast one is compared with on the card. */
 cudaError_t nr_cuda_linear_i8_plain(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
 

@@ -160,7 +160,7 @@ size_t nr_cuda_scratch_bytes(const nr_backend *be, int64_t rows_max, int64_t n_i
     nr_cuda_scratch unused;
     nr_cuda_quantize_args codes = {.m = (int32_t)rows_max,
                                    .k_pad = nr_cuda_k_pad((int32_t)n_in_max)};
-    size_t linear = nr_cuda_place_codes(&codes, NULL) + nr_cuda_linear_i8_workspace(rows_max, n);
+    size_t linear = nr_cuda_place_codes(&codes, NULL);
     size_t attention = nr_cuda_attention_workspace(n_in_max, keys_max, n);
     (void)be;
     return place_fixed(&unused, NULL) + NR_MAX(linear, attention) + NR_CUDA_ALIGN;

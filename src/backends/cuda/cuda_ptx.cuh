@@ -74,6 +74,15 @@ PTX uint4 load_once(const void *p) {
     return v;
 }
 
+/* 4096 bytes, 16-aligned, to the L2 cache; nobody waits for them. Cards before sm_90 do nothing. */
+PTX void ask_for_4k(const void *p) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], 4096;" ::"l"(p) : "memory");
+#else
+    (void)p;
+#endif
+}
+
 /* A kernel launched to overlap the one before it waits here before it reads what that one wrote,
  * or writes anything; of no effect in an ordinary launch. */
 PTX void wait_for_launch_before(void) {
@@ -86,6 +95,11 @@ PTX void let_next_launch_begin(void) {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+
+/* N threads of the block (whole warps) meet at barrier ID, 1 to 15. */
+template <int ID, int N> PTX void part_sync(void) {
+    asm volatile("bar.sync %0, %1;" ::"n"(ID), "n"(N) : "memory");
 }
 
 /* Blocks of a cluster: all threads of all of them meet; a word of another one's shared memory, at

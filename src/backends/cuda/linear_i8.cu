@@ -12,14 +12,9 @@ static bool small_tiles_pay(const nr_cuda_linear_i8_args *a) {
 }
 
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
-    if (a->k_pad % 16) return nr_cuda_linear_i8_plain(a, stream);
-    if (a->m <= NR_CUDA_STREAM_ROWS_MAX) return nr_cuda_linear_i8_stream(a, a->overlap, stream);
-    if (a->sm == 90 && a->workspace) return nr_cuda_linear_i8_wgmma(a, 0, stream);
-    return nr_cuda_linear_i8_tile(a, small_tiles_pay(a), stream);
-}
-
-size_t nr_cuda_linear_i8_workspace(int64_t rows_max, int n_multiprocessors) {
-    if (rows_max <= NR_CUDA_STREAM_ROWS_MAX) return 0;
-    return NR_MAX(nr_cuda_tile_workspace(n_multiprocessors),
-                  nr_cuda_wgmma_workspace(n_multiprocessors));
+    if (a->m > 8 && nr_cuda_wgmma_fits(a)) return nr_cuda_linear_i8_wgmma(a, -1, stream);
+    if (a->m <= NR_CUDA_STREAM_ROWS_MAX && a->k_pad % 16 == 0)
+        return nr_cuda_linear_i8_stream(a, a->overlap, stream);
+    if (nr_cuda_tiles_fit(a)) return nr_cuda_linear_i8_tile(a, small_tiles_pay(a), stream);
+    return nr_cuda_linear_i8_plain(a, stream);
 }

@@ -20,15 +20,22 @@
 #define THREADS (32 * WARPS)
 #define SLICE 64 /* codes of k a warp takes at a time, 16 a lane */
 
-template <int TILES, int DEEP> struct weight_batch {
+/* A batch of weights on its way, and where there are few tokens the activations of the same k: from
+ * the L2 cache, under weights that stream through it, they take as long to come as weights do. */
+template <int GROUPS, int TILES, int DEEP, bool WITH_X> struct batch {
     uint4 row[DEEP][TILES][2]; /* rows g and g + 8 of each tile */
+    uint4 x[WITH_X ? DEEP : 1][GROUPS];
 };
 
-/* Slices first, first + WARPS, ...; zeros past the end. w: the lane's rows, at its 16 codes. */
-template <int TILES, int DEEP>
-static __device__ __forceinline__ void load_batch(weight_batch<TILES, DEEP> &b,
-                                                  const int8_t *const w[TILES][2], int32_t k,
-                                                  int32_t k_left) {
+static __device__ __forceinline__ uint4 load_codes(const int8_t *x, int32_t at, int32_t k_left) {
+    return at < k_left ? *(const uint4 *)(x + at) : make_uint4(0, 0, 0, 0);
+}
+
+/* Slices first, first + WARPS, ...; zeros past the end. w: the lane's rows, at its 16 codes; x: its
+ * token of each group of 8. */
+template <int TILES, int DEEP, class BATCH>
+static __device__ __forceinline__ void load_weights(BATCH &b, const int8_t *const w[TILES][2],
+                                                    int32_t k, int32_t k_left) {
 #pragma unroll
     for (int d = 0; d < DEEP; d++)
 #pragma unroll
@@ -39,11 +46,21 @@ static __device__ __forceinline__ void load_batch(weight_batch<TILES, DEEP> &b,
                 b.row[d][i][h] = at < k_left ? load_once(w[i][h] + at) : make_uint4(0, 0, 0, 0);
             }
 }
+template <int GROUPS, int TILES, int DEEP, bool WITH_X>
+static __device__ __forceinline__ void load_x(batch<GROUPS, TILES, DEEP, WITH_X> &b,
+                                              const int8_t *const x[GROUPS], int32_t k,
+                                              int32_t k_left) {
+#pragma unroll
+    for (int d = 0; WITH_X && d < DEEP; d++)
+#pragma unroll
+        for (int j = 0; j < GROUPS; j++)
+            b.x[d][j] = load_codes(x[j], k + d * WARPS * SLICE, k_left);
+}
 
-/* acc += batch times the activations of the same k; x: the lane's token of each group of 8. */
-template <int GROUPS, int TILES, int DEEP>
+/* acc += batch times the activations of the same k. */
+template <int GROUPS, int TILES, int DEEP, bool WITH_X>
 static __device__ __forceinline__ void multiply(int32_t acc[TILES][GROUPS][4],
-                                                const weight_batch<TILES, DEEP> &b,
+                                                const batch<GROUPS, TILES, DEEP, WITH_X> &b,
                                                 const int8_t *const x[GROUPS], int32_t k,
                                                 int32_t k_left) {
 #pragma unroll
@@ -53,7 +70,7 @@ static __device__ __forceinline__ void multiply(int32_t acc[TILES][GROUPS][4],
         uint4 v[GROUPS];
 #pragma unroll
         for (int j = 0; j < GROUPS; j++)
-            v[j] = at < k_left ? *(const uint4 *)(x[j] + at) : make_uint4(0, 0, 0, 0);
+            v[j] = WITH_X ? b.x[d][j] : load_codes(x[j], at, k_left);
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
             const uint4 &w0 = b.row[d][i][0], &w8 = b.row[d][i][1];
@@ -163,9 +180,9 @@ static __device__ __forceinline__ void store_results(const nr_cuda_linear_i8_arg
     }
 }
 
-/* 16 * TILES outputs for up to 8 * GROUPS tokens; DEEP slices of a warp in a batch; BLOCKS on a
- * multiprocessor. */
-template <int GROUPS, int TILES, int DEEP, int BLOCKS>
+/* 16 * TILES outputs for up to 8 * GROUPS tokens; DEEP slices of a warp in a batch, WITH_X or
+ * without; BLOCKS on a multiprocessor. */
+template <int GROUPS, int TILES, int DEEP, int BLOCKS, bool WITH_X>
 static __global__ void __launch_bounds__(THREADS, BLOCKS)
     k_linear_i8_stream(const __grid_constant__ nr_cuda_linear_i8_args a) {
     typedef tile_loads<GROUPS, TILES> L;
@@ -176,9 +193,9 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const int32_t tiles = (a.n_out + OUTS - 1) / OUTS, k_first = warp * SLICE + 16 * t;
     const int8_t *w[TILES][2], *x[GROUPS];
-    weight_batch<TILES, DEEP> even, odd;
+    batch<GROUPS, TILES, DEEP, WITH_X> even, odd;
     point_to_rows<TILES>(w, a, blockIdx.x * OUTS);
-    load_batch<TILES, DEEP>(even, w, k_first, a.k_pad);
+    load_weights<TILES, DEEP>(even, w, k_first, a.k_pad);
     for (int32_t i = threadIdx.x; i < 2 * 8 * GROUPS * OUTS; i += THREADS) (&sums[0][0])[i] = 0;
     wait_for_launch_before();
     let_next_launch_begin();
@@ -186,6 +203,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
 #pragma unroll
     for (int j = 0; j < GROUPS; j++)
         x[j] = a.codes + (int64_t)min(8 * j + g, a.m - 1) * a.k_pad;
+    load_x(even, x, k_first, a.k_pad);
     __syncthreads();
     int turn = 0;
     for (int32_t tile = blockIdx.x; tile < tiles; tile += gridDim.x, turn ^= 1) {
@@ -193,14 +211,19 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
         L loads;
         load_tile<GROUPS, TILES>(&loads, a, tile * OUTS);
         for (int32_t k = k_first; k - 16 * t < a.k_pad; k += 2 * STEP) {
-            load_batch<TILES, DEEP>(odd, w, k + STEP, a.k_pad);
-            multiply<GROUPS, TILES, DEEP>(acc, even, x, k, a.k_pad);
-            load_batch<TILES, DEEP>(even, w, k + 2 * STEP, a.k_pad);
-            multiply<GROUPS, TILES, DEEP>(acc, odd, x, k + STEP, a.k_pad);
+            load_weights<TILES, DEEP>(odd, w, k + STEP, a.k_pad);
+            load_x(odd, x, k + STEP, a.k_pad);
+            multiply(acc, even, x, k, a.k_pad);
+            load_weights<TILES, DEEP>(even, w, k + 2 * STEP, a.k_pad);
+            load_x(even, x, k + 2 * STEP, a.k_pad);
+            multiply(acc, odd, x, k + STEP, a.k_pad);
         }
         if (next < tiles) {
             point_to_rows<TILES>(w, a, next * OUTS);
-            load_batch<TILES, DEEP>(even, w, k_first, a.k_pad);
+            load_weights<TILES, DEEP>(even, w, k_first, a.k_pad);
+            load_x(even, x, k_first, a.k_pad);
+        } else if (warp == 0) {
+            ask_for_next(a, lane, 32);
         }
 #pragma unroll
         for (int q = 0; q < L::OUTLIERS; q++)
@@ -223,7 +246,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     }
 }
 
-template <int GROUPS, int TILES, int DEEP, int BLOCKS>
+template <int GROUPS, int TILES, int DEEP, int BLOCKS, bool WITH_X>
 static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStream_t stream) {
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attribute = {};
@@ -235,26 +258,35 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStr
     config.numAttrs = overlap && a->sm == 90; /* other code does not wait */
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
-    return cudaLaunchKernelEx(&config, k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS>, *a);
+    return cudaLaunchKernelEx(&config, k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS, WITH_X>, *a);
 }
 
-/* The shapes worth trying: groups of tokens, tiles of a block, depth of a batch, blocks. */
+/* Shapes worth trying; names as in linear_variants.h. The first two were the best of those without
+ * activations in a batch. */
+struct stream_way {
+    int rows;
+    const char *name;
+    cudaError_t (*launch)(const nr_cuda_linear_i8_args *, bool, cudaStream_t);
+};
+static const stream_way ways[] = {
+    {8, "2,1,3", launch<1, 2, 1, 3, false>},   {8, "1,2,3", launch<1, 1, 2, 3, false>},
+    {8, "2,1,3 x", launch<1, 2, 1, 3, true>},  {8, "1,2,3 x", launch<1, 1, 2, 3, true>},
+    {8, "1,2,2 x", launch<1, 1, 2, 2, true>},  {8, "1,3,2 x", launch<1, 1, 3, 2, true>},
+    {8, "2,1,2 x", launch<1, 2, 1, 2, true>},  {8, "2,2,2 x", launch<1, 2, 2, 2, true>},
+    {8, "1,1,4 x", launch<1, 1, 1, 4, true>},  {32, "1,1,3", launch<4, 1, 1, 3, false>},
+    {32, "1,1,2 x", launch<4, 1, 1, 2, true>},
+};
 int nr_cuda_stream_ways(void) {
-    return 8;
+    return (int)NR_COUNT(ways);
+}
+const char *nr_cuda_stream_way(int way, int *rows_max) {
+    *rows_max = ways[way].rows;
+    return ways[way].name;
 }
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream) {
-    if (a->m > (way < 5 ? 8 : 32) || a->k_pad % 16) return cudaErrorInvalidValue;
-    switch (way) {
-    case 0: return launch<1, 1, 1, 4>(a, false, stream);
-    case 1: return launch<1, 1, 2, 4>(a, false, stream);
-    case 2: return launch<1, 1, 4, 2>(a, false, stream);
-    case 3: return launch<1, 2, 1, 3>(a, false, stream);
-    case 4: return launch<1, 1, 2, 3>(a, false, stream);
-    case 5: return launch<4, 1, 1, 3>(a, false, stream);
-    case 6: return launch<4, 1, 2, 2>(a, false, stream);
-    default: return launch<4, 2, 1, 2>(a, false, stream);
-    }
+    if (a->m > ways[way].rows || a->k_pad % 16) return cudaErrorInvalidValue;
+    return ways[way].launch(a, false, stream);
 }
 
 cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
@@ -263,9 +295,9 @@ cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overl
     /* As measured on an H200: 32 outputs a block where that still gives every multiprocessor its
      * blocks (12288 x 4096, m 1: 15.5 us against 18.1), else 16 (4096 x 4096: 8.6 against 9.8). */
     if (a->m <= 8 && a->n_out >= 64 * a->n_multiprocessors)
-        return launch<1, 2, 1, 3>(a, overlap, stream);
-    if (a->m <= 8) return launch<1, 1, 2, 3>(a, overlap, stream);
-    if (a->m <= 16) return launch<2, 2, 1, 2>(a, overlap, stream);
-    if (a->m <= 32) return launch<4, 1, 1, 3>(a, overlap, stream);
-    return launch<8, 2, 1, 1>(a, overlap, stream);
+        return launch<1, 2, 1, 3, true>(a, overlap, stream);
+    if (a->m <= 8) return launch<1, 1, 2, 3, true>(a, overlap, stream);
+    if (a->m <= 16) return launch<2, 2, 1, 2, false>(a, overlap, stream);
+    if (a->m <= 32) return launch<4, 1, 1, 3, false>(a, overlap, stream);
+    return launch<8, 2, 1, 1, false>(a, overlap, stream);
 }

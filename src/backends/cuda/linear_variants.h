@@ -19,21 +19,36 @@ extern "C" {
  * k_pad a multiple of 16. overlap: launch while the kernel before still runs (sm_90). */
 cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
                                      cudaStream_t stream);
-/* One of nr_cuda_stream_ways() ways to do it, for the lab; cudaErrorInvalidValue where m is not
- * for it (8 rows for the first five, 32 for the others). */
+/* Ways to do it, for the lab: `tiles of 16 weight rows a block, depth of a batch, blocks of a
+ * multiprocessor`, x: activations come with a batch. For up to rows_max rows, which are set;
+ * cudaErrorInvalidValue where m is more. */
 int nr_cuda_stream_ways(void);
+const char *nr_cuda_stream_way(int way, int *rows_max);
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream);
-/* Tiles of 128x128 (or 64x64 where small) in shared memory, mma.sync; any m, k_pad a multiple of
- * 16. workspace holds nr_cuda_tile_workspace bytes, or is NULL (slower). */
+/* Tiles of 128x128 (or 64x64 where small) in shared memory, mma.sync; any m, and what tiles need. */
 cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
                                    cudaStream_t stream);
-size_t nr_cuda_tile_workspace(int n_multiprocessors);
-/* Hopper's own way, sm == 90; any m, k_pad a multiple of 16. rows: tokens of a tile (64, 128, 160,
- * 208), 0: what suits the shape. workspace holds nr_cuda_wgmma_workspace bytes. */
-cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int rows,
-                                    cudaStream_t stream);
-size_t nr_cuda_wgmma_workspace(int n_multiprocessors);
+/* Hopper's own: sm == 90, any m, and what tiles need. way: one of
+ * nr_cuda_wgmma_ways(), or -1 for what suits the shape. */
+cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
+bool nr_cuda_wgmma_fits(const nr_cuda_linear_i8_args *a);
+typedef struct nr_cuda_tile_way {
+    int outs, rows;   /* weight rows and tokens of a tile */
+    int across, down; /* blocks of a cluster with the same tokens, with the same weights */
+} nr_cuda_tile_way;
+int nr_cuda_wgmma_ways(void);
+const nr_cuda_tile_way *nr_cuda_wgmma_way(int way);
+
+/* What kernels with tiles in shared memory need: k_pad a multiple of 16, and no more outlier
+ * columns (8 are the most that are chosen) and codes of k than they have room for; all rows have
+ * all their spikes. */
+#define NR_CUDA_TILE_OUTLIERS 8
+#define NR_CUDA_TILE_K_MAX 16384
+static inline bool nr_cuda_tiles_fit(const nr_cuda_linear_i8_args *a) {
+    return a->k_pad % 16 == 0 && a->k_pad <= NR_CUDA_TILE_K_MAX &&
+           a->n_outliers <= NR_CUDA_TILE_OUTLIERS && a->n_in >= a->n_outliers + NR_CUDA_SPIKES;
+}
 
 #ifdef __cplusplus
 }
