@@ -144,8 +144,9 @@ static nr_job *watched, *beside;
 static uint32_t n_told_beside; /* records of the one when the other ended */
 
 static void look_beside(void) {
-    if (watched && watched->state == NR_JOB_ENDED && n_told_beside == 0)
-        n_told_beside = beside->n_told;
+    if (!watched || watched->state != NR_JOB_ENDED) return;
+    n_told_beside = beside->n_told;
+    watched = NULL;
 }
 
 /* Three answers of client 0 are being written when it and `client` get a slot each: how much of its
@@ -163,7 +164,6 @@ static uint32_t told_before(int32_t client) {
         jobs[i] = counting_submit(s, &one);
     }
     ask.client = client;
-    n_told_beside = 0;
     beside = jobs[3];
     other = watched = counting_submit(s, &ask);
     gate_hook = look_beside;
@@ -176,7 +176,7 @@ static uint32_t told_before(int32_t client) {
     nr_job_release(other);
     nr_scheduler_free(s);
     gate_hook = NULL;
-    watched = NULL;
+    assert_null(watched);
     return n_told_beside;
 }
 
