@@ -30,10 +30,6 @@ bool nr_fair_behind(const nr_fair *f, int32_t a, int32_t b) {
     return f->used_ms[a] + f->request_ms < f->used_ms[b];
 }
 
-bool nr_fair_held(const nr_fair *f, int32_t client) {
-    return f->least_ms + f->request_ms < f->used_ms[client];
-}
-
 void nr_fair_charge(nr_fair *f, int32_t client, double ms) {
     f->used_ms[client] += ms;
 }

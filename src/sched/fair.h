@@ -10,7 +10,7 @@
  *
  * Once a turn, under the scheduler's lock:
  *   nr_fair_begin(f); nr_fair_want(f, client) for everybody who could use the model;
- *   nr_fair_settle(f); then nr_fair_first, nr_fair_behind, nr_fair_held
+ *   nr_fair_settle(f); then nr_fair_first, nr_fair_behind
  *   nr_fair_serve, nr_fair_charge, nr_fair_learn for what was done
  *
  * Rejected: shares of time set beforehand, which leave the model idle or hold back who is alone;
@@ -28,7 +28,7 @@ typedef struct nr_fair {
     uint64_t turn[NR_JOB_CLIENTS_MAX];  /* when it was given a slot last; 0: never */
     uint64_t n_turns;
     double request_ms; /* pictures and prompts of a request; a moving average, 0: not known yet */
-    double least_ms;   /* of used_ms of those who want the model */
+    double least_ms;   /* of used_ms of those who want the model, this turn */
     double past_ms;    /* what least_ms was at most: who comes now is served from here on */
 } nr_fair;
 
@@ -39,8 +39,6 @@ void nr_fair_settle(nr_fair *f);
 bool nr_fair_first(const nr_fair *f, int32_t a, int32_t b);
 /* a has had less than b by more than a request's worth. */
 bool nr_fair_behind(const nr_fair *f, int32_t a, int32_t b);
-/* Somebody who wants the model is that much behind this client. */
-bool nr_fair_held(const nr_fair *f, int32_t client);
 void nr_fair_charge(nr_fair *f, int32_t client, double ms);
 /* A request was answered whose picture and prompts took so long. */
 void nr_fair_learn(nr_fair *f, double ms);

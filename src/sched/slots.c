@@ -126,20 +126,20 @@ static void unqueue(nr_scheduler *s, nr_job *job) {
     job->next = NULL;
 }
 
-/* The slot that this job should have though it is not free: of a client that has several and has
- * had more, the one that least is lost with, once the job has waited for as long as that; at once
- * where nobody reads what it says. No job is put back twice. Or NULL. */
+/* What was done for a slot's request and would be done again; nothing where nobody reads it. */
+static double lost_ms(const nr_slot *slot) {
+    return slot->rests ? 0 : slot->alone_ms + slot->turns_ms;
+}
+
+/* The slot that this job should have though none is free: of a client that has several and has had
+ * more, the one that least is lost with. No job is put back twice. Or NULL. */
 static nr_slot *choose_victim(const nr_scheduler *s, const nr_job *job) {
     nr_slot *best = NULL;
-    double best_ms = nr_clock_ms() - job->submitted_ms;
     for (int32_t i = 0; i < s->config.n_slots; i++) {
         nr_slot *slot = &s->slots[i];
-        double lost_ms = slot->rests ? 0 : slot->alone_ms + slot->turns_ms;
-        if (slot->job->put_back || lost_ms > best_ms) continue;
+        if (slot->job->put_back || n_slots_of(s, slot->job->client) < 2) continue;
         if (!nr_fair_behind(&s->fair, job->client, slot->job->client)) continue;
-        if (n_slots_of(s, slot->job->client) < 2) continue;
-        best = slot;
-        best_ms = lost_ms;
+        if (!best || lost_ms(slot) < lost_ms(best)) best = slot;
     }
     return best;
 }
@@ -188,24 +188,38 @@ bool nr_slots_admit(nr_scheduler *s) {
     }
     nr_job *job = s->queue ? choose_next(s, true) : NULL;
     nr_slot *victim = job ? choose_victim(s, job) : NULL;
-    if (!victim) return admitted;
+    s->next_client = victim ? job->client : -1;
+    if (!victim || nr_clock_ms() - job->submitted_ms < lost_ms(victim)) return admitted;
     put_back(s, victim);
     admit_one(s, victim, job);
     return true;
+}
+
+/* Of those that have slots that do not rest, or soon will have one, the one that goes first. */
+static int32_t first_client(const nr_scheduler *s) {
+    int32_t first = s->next_client;
+    for (int32_t i = 0; i < s->config.n_slots; i++) {
+        const nr_slot *slot = &s->slots[i];
+        if (!slot->job || slot->rests) continue;
+        if (first < 0 || nr_fair_first(&s->fair, slot->job->client, first))
+            first = slot->job->client;
+    }
+    return first;
 }
 
 /* Whose picture and prompt come later: of clients that have had more than others, unless nothing
  * else could be done. A request that has begun to write goes on. False: nothing can be done. */
 bool nr_slots_have_work(nr_scheduler *s) {
     bool any = false, free = false;
+    int32_t first = first_client(s);
     for (int32_t i = 0; i < s->config.n_slots; i++) {
         nr_slot *slot = &s->slots[i];
         bool begins =
             slot->phase == NR_SLOT_LOOK || (slot->phase == NR_SLOT_READ && slot->i_question == 0);
-        if (!slot->job) continue;
-        slot->held = begins && nr_fair_held(&s->fair, slot->job->client);
-        any |= !slot->rests;
-        free |= !slot->rests && !slot->held;
+        if (!slot->job || slot->rests) continue;
+        slot->held = begins && nr_fair_behind(&s->fair, first, slot->job->client);
+        free |= !slot->held;
+        any = true;
     }
     for (int32_t i = 0; i < s->config.n_slots && !free; i++) s->slots[i].held = false;
     return any;

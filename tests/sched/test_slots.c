@@ -47,17 +47,22 @@ static void ask_alone(nr_scheduler *s, char *want[N_FLOOD + 1]) {
     want[N_FLOOD] = read_all(counting_submit(s, &rare_ask));
 }
 
+/* Of client 0, all there before the first is begun; then so many passes of the gate. */
+static void start_flood(nr_scheduler *s, nr_job **jobs, int n, int passes) {
+    for (int i = 0; i < n; i++) {
+        counting_ask ask = flood_ask(i);
+        jobs[i] = i == 0 ? counting_begin(s, &ask) : counting_submit(s, &ask);
+    }
+    gate_allow(passes);
+    gate_await();
+}
+
 /* A flood with both slots, stopped after n turns; then somebody else comes. He gets a slot, and
  * what everybody says is, record by record, what it is alone. True: one was put back for him. */
 static bool stop_flood(nr_scheduler *s, int n, char *const *want) {
     nr_job *jobs[N_FLOOD], *rare;
     uint64_t before = nr_scheduler_get_stats(s).n_put_back;
-    gate_allow(n);
-    for (int i = 0; i < N_FLOOD; i++) {
-        counting_ask ask = flood_ask(i);
-        jobs[i] = counting_submit(s, &ask);
-    }
-    gate_await();
+    start_flood(s, jobs, N_FLOOD, n);
     rare = counting_submit(s, &rare_ask);
     usleep(20000); /* more than anybody was worked for */
     gate_allow(-1);
@@ -88,18 +93,14 @@ static void test_put_back_once(void **state) {
     char *want[N_FLOOD + 1];
     (void)state;
     ask_alone(s, want);
-    gate_allow(0);
-    for (int i = 0; i < N_FLOOD; i++) {
-        counting_ask ask = flood_ask(i);
-        jobs[i] = counting_submit(s, &ask);
-    }
+    start_flood(s, jobs, N_FLOOD, 20);
     for (int i = 0; i < N_RARE; i++) {
         counting_ask ask = rare_ask;
-        gate_allow(20);
-        gate_await();
         ask.client = 1 + i;
         rare[i] = counting_submit(s, &ask);
         usleep(5000);
+        gate_allow(20);
+        gate_await();
     }
     gate_allow(-1);
     for (int i = 0; i < N_FLOOD; i++) assert_says(jobs[i], want[i]);
@@ -116,11 +117,10 @@ static void test_put_back_and_ended(void **state) {
     free(read_all(counting_submit(s, &rare_ask)));
     for (int i = 0; i < 4; i++) {
         nr_job *jobs[2], *rare;
-        counting_ask ask = flood_ask(i);
-        gate_allow(15);
-        for (int k = 0; k < 2; k++) jobs[k] = counting_submit(s, &ask);
-        gate_await();
-        rare = counting_submit(s, &rare_ask);
+        counting_ask other = rare_ask;
+        other.client = 1 + i;
+        start_flood(s, jobs, 2, 40);
+        rare = counting_submit(s, &other);
         usleep(20000);
         gate_allow(1); /* it has the slot now */
         gate_await();
@@ -157,12 +157,9 @@ static uint32_t told_before(int32_t client) {
     counting_ask ask = rare_ask;
     nr_record r;
     free(read_all(counting_submit(s, &(counting_ask){0, 1, 3, 9, 0})));
-    gate_allow(12);
-    for (int i = 0; i < 4; i++) {
-        counting_ask one = flood_ask(i);
-        if (i == 3) gate_await();
-        jobs[i] = counting_submit(s, &one);
-    }
+    start_flood(s, jobs, 3, 12);
+    counting_ask one = flood_ask(3);
+    jobs[3] = counting_submit(s, &one);
     ask.client = client;
     beside = jobs[3];
     other = watched = counting_submit(s, &ask);
@@ -184,6 +181,35 @@ static void test_goes_first(void **state) {
     (void)state;
     assert_true(told_before(0) > 1);     /* of one client they go on together */
     assert_int_equal(told_before(1), 1); /* of two: that it has a slot, and not a word */
+}
+
+/* Three slots of three clients; a fourth that has had less cannot have one, and nobody is held back
+ * for it: a picture is looked at before another's answer is complete. */
+static void test_holds_nobody_in_vain(void **state) {
+    static const counting_ask asks[] = {{0, 1, 90, 0, 1}, {1, 1, 40, 1, 0}, {2, 1, 10, 2, 0}};
+    nr_scheduler *s = counting_open(3);
+    nr_job *jobs[4];
+    (void)state;
+    for (int i = 0; i < 3; i++) free(read_all(counting_submit(s, &asks[2])));
+    jobs[0] = counting_begin(s, &asks[0]);
+    for (int i = 1; i < 3; i++) jobs[i] = counting_submit(s, &asks[i]);
+    gate_allow(2);
+    gate_await(); /* so have all */
+    assert_int_equal(nr_scheduler_get_stats(s).n_running, 3);
+    gate_allow(1);
+    gate_await(); /* one of the pictures was looked at */
+    assert_int_equal(nr_scheduler_get_stats(s).n_pictures, 3 + 1);
+    jobs[3] = counting_submit(s, &(counting_ask){3, 1, 3, 3, 0});
+    watched = jobs[1];
+    beside = jobs[2];
+    gate_hook = look_beside;
+    gate_allow(-1);
+    static const int order[] = {3, 2, 0, 1}; /* the watched one is there when it is looked at */
+    for (int i = 0; i < 4; i++) free(read_all(jobs[order[i]]));
+    nr_scheduler_free(s);
+    gate_hook = NULL;
+    assert_null(watched);
+    assert_true(n_told_beside > 1);
 }
 
 /* Slots whose readers do not read are not kept for them. */
@@ -209,9 +235,11 @@ static void test_resting(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_put_back), cmocka_unit_test(test_put_back_once),
-        cmocka_unit_test(test_put_back_and_ended), cmocka_unit_test(test_goes_first),
-        cmocka_unit_test(test_resting)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_put_back),
+                                       cmocka_unit_test(test_put_back_once),
+                                       cmocka_unit_test(test_put_back_and_ended),
+                                       cmocka_unit_test(test_goes_first),
+                                       cmocka_unit_test(test_holds_nobody_in_vain),
+                                       cmocka_unit_test(test_resting)};
     return cmocka_run_group_tests(tests, counting_set_up, counting_tear_down);
 }
