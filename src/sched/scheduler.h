@@ -8,14 +8,15 @@
  *   nr_job_take_record(job, ...) until NR_RECORD_END; nr_job_release(job)      any thread
  *   nr_scheduler_free(s)
  *
- * A free slot goes to the client that was served longest ago, and of its requests to the oldest:
- * who floods the queue waits for himself.
+ * A free slot goes to the client that has had least of the model's time, and of its requests to the
+ * oldest: who floods the queue waits for himself. fair.h has the rules.
  *
  * One turn of the model's thread: at most one picture goes through the vision tower (those seen
  * before need not, where features are kept); then one forward call reads one token of every answer
  * that is being written and fills its remaining rows with prompts, the oldest request first. So a
  * new request delays running answers by at most a picture and a full batch, and nobody by a whole
- * prompt. Cancelling and deadlines act between turns.
+ * prompt; one of a client that has had less is delayed by no picture or prompt of the others but the
+ * one under way. Cancelling and deadlines act between turns.
  *
  * A request whose ring is full rests in its slot until somebody reads. Nothing is allocated between
  * create and free. What an answer is does not depend on who else is in the batch.
@@ -60,7 +61,7 @@ typedef struct nr_job {
     struct nr_job *next; /* in the free list or the queue */
     nr_job_state state;
     bool cancelled, released;
-    bool put_back;      /* it had to give its slot to another once */
+    bool put_back;      /* it had to give its slot to another */
     uint32_t n_told;    /* records but the last that are or were in the ring */
     uint32_t n_again;   /* of them, that it will come to a second time */
     double submitted_ms;

@@ -46,7 +46,7 @@ struct nr_scheduler {
     nr_job *jobs, *free_jobs;
     nr_job *queue, *queue_end;
     nr_fair fair;
-    int32_t next_client; /* for whose request a slot will soon be made free; -1: nobody's */
+    int32_t next_client; /* without a slot, the one that goes first; -1: none */
     bool draining, stopping;
     nr_scheduler_stats stats;
 };

@@ -132,12 +132,13 @@ static double lost_ms(const nr_slot *slot) {
 }
 
 /* The slot that this job should have though none is free: of a client that has several and has had
- * more, the one that least is lost with. No job is put back twice. Or NULL. */
+ * more, the one that least is lost with. Nobody loses anything twice. Or NULL. */
 static nr_slot *choose_victim(const nr_scheduler *s, const nr_job *job) {
     nr_slot *best = NULL;
     for (int32_t i = 0; i < s->config.n_slots; i++) {
         nr_slot *slot = &s->slots[i];
-        if (slot->job->put_back || n_slots_of(s, slot->job->client) < 2) continue;
+        if (slot->job->put_back && lost_ms(slot) > 0) continue;
+        if (n_slots_of(s, slot->job->client) < 2) continue;
         if (!nr_fair_behind(&s->fair, job->client, slot->job->client)) continue;
         if (!best || lost_ms(slot) < lost_ms(best)) best = slot;
     }
@@ -188,16 +189,16 @@ bool nr_slots_admit(nr_scheduler *s) {
     }
     nr_job *job = s->queue ? choose_next(s, true) : NULL;
     nr_slot *victim = job ? choose_victim(s, job) : NULL;
-    s->next_client = victim ? job->client : -1;
+    s->next_client = job ? job->client : -1;
     if (!victim || nr_clock_ms() - job->submitted_ms < lost_ms(victim)) return admitted;
     put_back(s, victim);
     admit_one(s, victim, job);
     return true;
 }
 
-/* Of those that have slots that do not rest, or soon will have one, the one that goes first. */
+/* Of those that have slots that do not rest, the one that goes first; -1: nobody. */
 static int32_t first_client(const nr_scheduler *s) {
-    int32_t first = s->next_client;
+    int32_t first = -1;
     for (int32_t i = 0; i < s->config.n_slots; i++) {
         const nr_slot *slot = &s->slots[i];
         if (!slot->job || slot->rests) continue;
@@ -207,17 +208,25 @@ static int32_t first_client(const nr_scheduler *s) {
     return first;
 }
 
-/* Whose picture and prompt come later: of clients that have had more than others, unless nothing
- * else could be done. A request that has begun to write goes on. False: nothing can be done. */
+/* Picture and prompt come later: those of a client that has had more than another that runs, or of
+ * one with several slots that has had more than another without. */
+static bool is_held(const nr_scheduler *s, const nr_slot *slot, int32_t first) {
+    int32_t client = slot->job->client, next = s->next_client;
+    bool begins =
+        slot->phase == NR_SLOT_LOOK || (slot->phase == NR_SLOT_READ && slot->i_question == 0);
+    if (!begins) return false; /* a request that has begun to write goes on */
+    if (nr_fair_behind(&s->fair, first, client)) return true;
+    return next >= 0 && nr_fair_behind(&s->fair, next, client) && n_slots_of(s, client) > 1;
+}
+
+/* Who rests was decided before, who is held is now, unless nothing else could be done. */
 bool nr_slots_have_work(nr_scheduler *s) {
     bool any = false, free = false;
     int32_t first = first_client(s);
     for (int32_t i = 0; i < s->config.n_slots; i++) {
         nr_slot *slot = &s->slots[i];
-        bool begins =
-            slot->phase == NR_SLOT_LOOK || (slot->phase == NR_SLOT_READ && slot->i_question == 0);
         if (!slot->job || slot->rests) continue;
-        slot->held = begins && nr_fair_behind(&s->fair, first, slot->job->client);
+        slot->held = is_held(s, slot, first);
         free |= !slot->held;
         any = true;
     }

@@ -154,7 +154,8 @@ static void say(const char *who, times t) {
  * can answer: that one waits at most twice as long as alone. Then the other asks as fast as it is
  * answered: both have something. */
 static void measure_two_keys(two_keys *t) {
-    double every_ms = 4 * measure_quiet(t, 0, full(1, 10)).p50_ms, seconds = full(3, 150);
+    double every_ms = 4 * measure_quiet(t, 0, full(1, 10)).p50_ms;
+    double seconds = full(0, 1) ? 205 * every_ms * 1e-3 : 3;
     times alone = measure_quiet(t, every_ms, full(2, 60));
     start_flood(t, every_ms / 100, seconds + 2);
     times rare = measure_quiet(t, every_ms, seconds), flood = end_flood(t);
