@@ -70,7 +70,7 @@ typedef struct nr_request {
     nr_generation_options generation; /* of each answer */
     int32_t deadline_ms; /* from now, waiting included; 0: none. Then it ends with TIMEOUT */
     int32_t client; /* whose it is, 0 to NR_CLIENTS_MAX - 1: requests of one client are answered in
-                       order, those of several take turns */
+                       order, the model's time is shared between several */
 } nr_request;
 NR_API nr_request nr_request_default(void);
 
@@ -110,6 +110,7 @@ typedef struct nr_sched_stats {
     int32_t n_slots, n_running, n_queued;
     int32_t n_free; /* requests that would be taken now */
     uint64_t n_submitted, n_done, n_cancelled, n_timed_out, n_failed;
+    uint64_t n_put_back; /* had to give their slots to clients that had none, and began again */
     uint64_t n_pictures, n_prompt_tokens, n_answer_tokens;
     uint64_t n_batches, n_batch_rows; /* forward calls and the tokens they read */
     double vision_ms, forward_ms;

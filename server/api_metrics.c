@@ -76,6 +76,7 @@ static void put_model(FILE *f, server *s) {
     put(f, "requests_done_total", "counter", (double)q.n_done);
     put(f, "requests_cancelled_total", "counter", (double)q.n_cancelled);
     put(f, "requests_timed_out_total", "counter", (double)q.n_timed_out);
+    put(f, "requests_put_back_total", "counter", (double)q.n_put_back);
     put(f, "pictures_total", "counter", (double)q.n_pictures);
     put(f, "prompt_tokens_total", "counter", (double)q.n_prompt_tokens);
     put(f, "answer_tokens_total", "counter", (double)q.n_answer_tokens);

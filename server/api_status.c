@@ -21,10 +21,10 @@ static json_t *queue_object(server *s) {
 static json_t *planned_object(const nr_memory_plan *p) {
     json_t *parts = json_array();
     for (int i = 0; i < p->n_parts; i++)
-        json_array_append_new(
-            parts, json_pack("{s:s, s:s, s:I, s:b}", "name", p->parts[i].name, "where",
-                             p->parts[i].on_device ? p->device : "host", "bytes",
-                             (json_int_t)p->parts[i].bytes, "passing", p->parts[i].passing));
+        json_array_append_new(parts, json_pack("{s:s, s:s, s:I, s:b}", "name", p->parts[i].name,
+                                               "where", p->parts[i].on_device ? p->device : "host",
+                                               "bytes", (json_int_t)p->parts[i].bytes, "passing",
+                                               p->parts[i].passing));
     return json_pack("{s:o, s:I, s:I}", "parts", parts, "resident_bytes",
                      (json_int_t)p->resident_bytes, "total_bytes", (json_int_t)p->total_bytes);
 }
@@ -69,9 +69,9 @@ json_t *api_memory_object(server *s) {
     nr_memory_plan plan = nr_engine_get_plan(s->engine);
     nr_memory_usage usage = nr_memory_usage_get();
     nr_machine_memory m = nr_machine_memory_get();
-    json_t *machine = json_pack("{s:I, s:I, s:b}", "total_bytes", (json_int_t)m.total_bytes,
-                                "available_bytes", (json_int_t)m.available_bytes, "by_cgroup",
-                                m.by_cgroup);
+    json_t *machine =
+        json_pack("{s:I, s:I, s:b}", "total_bytes", (json_int_t)m.total_bytes, "available_bytes",
+                  (json_int_t)m.available_bytes, "by_cgroup", m.by_cgroup);
     json_t *ceiling = s->ram_bytes_max ? json_integer((json_int_t)s->ram_bytes_max) : json_null();
     json_t *device = json_pack("{s:s, s:o, s:o, s:o, s:o}", "device", "cpu", "planned",
                                planned_object(&plan), "measured", measured_object(s, &usage),

@@ -18,7 +18,6 @@
 
 #include <jansson.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -52,8 +51,9 @@ typedef struct route route;
 typedef struct key_use {
     int32_t n_places; /* the loop's, like bytes */
     uint64_t bytes;
-    int n_workers;    /* under the server's lock, like turn */
-    uint64_t turn;    /* when a worker last took a task of it; 0: never */
+    int n_workers;  /* under the server's lock, like the next two */
+    int n_decoding; /* of them with a picture in a decoder */
+    uint64_t turn;  /* when a worker last took a task of it; 0: never */
 } key_use;
 
 /* One field of a request: a question with the name its answer gets. */
@@ -175,13 +175,14 @@ struct server {
     pthread_t workers[SERVER_WORKERS];
     helper helpers[SERVER_WORKERS]; /* one each */
     atomic_int next_helper;
-    sem_t decoders;
     int n_workers;
     pthread_mutex_t lock; /* all below */
     pthread_cond_t work;
+    pthread_cond_t decoded; /* a decoder is free again */
     task *todo; /* the oldest first */
     task *done;
-    int n_busy; /* workers */
+    int n_busy;     /* workers */
+    int n_decoding; /* of n_decoders */
     uint64_t n_turns;
     bool stopping;
 };
@@ -241,6 +242,9 @@ void share_return_place(server *s, int key, uint64_t bytes);
  * is held. */
 task *share_take_task(server *s);
 void share_return_worker(server *s, int key); /* the lock is held */
+/* Waits until the key may have a decoder. Both take the lock. */
+void share_take_decoder(server *s, int key);
+void share_return_decoder(server *s, int key);
 
 /* ---- picture_source.c: the bytes of a picture, on a worker's thread */
 nr_status picture_fetch(task *t, helper *h, nr_error *err);

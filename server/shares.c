@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * shares.c - places in the queue, bytes of bodies and workers, shared between the keys. Whoever
- * sends a hundred times as much as others waits for himself: a key may hold no more of a thing than
- * is left free, so that n keys that want all have a share of 1 / (n + 1) each and the next one
- * finds as much. Rejected: a fixed share for each key, which is too small while few are busy and
- * too large when many are.
+ * shares.c - places in the queue, bytes of bodies, workers and decoders, shared between the keys.
+ * Whoever sends a hundred times as much as others waits for himself: a key may hold no more of a
+ * thing than is left free, so that n keys that want all have a share of 1 / (n + 1) each and the
+ * next one finds as much. One whose pictures hang their decoders holds up nobody else. The model's
+ * time is shared by src/sched/fair.h. Rejected: a fixed share for each key, which is too small
+ * while few are busy and too large when many are.
  */
 #include "server_internal.h"
 
@@ -53,4 +54,22 @@ void share_return_worker(server *s, int key) {
     s->n_busy--;
     s->uses[key].n_workers--;
     pthread_cond_signal(&s->work); /* somebody may have waited for this one */
+}
+
+void share_take_decoder(server *s, int key) {
+    key_use *use = &s->uses[key];
+    pthread_mutex_lock(&s->lock);
+    while (!is_fair(s, (uint64_t)use->n_decoding, 1, (uint64_t)(s->n_decoders - s->n_decoding)))
+        pthread_cond_wait(&s->decoded, &s->lock);
+    s->n_decoding++;
+    use->n_decoding++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void share_return_decoder(server *s, int key) {
+    pthread_mutex_lock(&s->lock);
+    s->n_decoding--;
+    s->uses[key].n_decoding--;
+    pthread_cond_broadcast(&s->decoded);
+    pthread_mutex_unlock(&s->lock);
 }

@@ -42,12 +42,12 @@ static nr_status submit(task *t, helper *h, nr_error *err) {
     nr_status status = picture_fetch(t, h, err);
     t->url_failed = status != NR_STATUS_OK;
     if (status != NR_STATUS_OK) return status;
-    while (sem_wait(&t->server->decoders) != 0) continue;
+    share_take_decoder(t->server, t->key);
     status = picture_decode(t, h, &picture, err);
     t->url_failed = status != NR_STATUS_OK;
     if (status == NR_STATUS_OK) status = submit_picture(t, picture, err);
     nr_picture_free(picture); /* never more decoded pictures than decoders */
-    sem_post(&t->server->decoders);
+    share_return_decoder(t->server, t->key);
     return status;
 }
 
@@ -88,7 +88,7 @@ static bool helper_works(helper *h) {
 bool tasks_open(server *s) {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
-    sem_init(&s->decoders, 0, (unsigned)s->n_decoders);
+    pthread_cond_init(&s->decoded, NULL);
     for (; s->n_workers < SERVER_WORKERS; s->n_workers++) {
         nr_error err = {0};
         helper *h = &s->helpers[s->n_workers];
@@ -300,6 +300,6 @@ void tasks_close(server *s) {
     }
     s->done = s->active = NULL;
     pthread_cond_destroy(&s->work);
-    sem_destroy(&s->decoders);
+    pthread_cond_destroy(&s->decoded);
     pthread_mutex_destroy(&s->lock);
 }

@@ -302,6 +302,7 @@ nr_sched_stats nr_sched_get_stats(nr_sched *s) {
                             .n_cancelled = r.n_cancelled,
                             .n_timed_out = r.n_timed_out,
                             .n_failed = r.n_failed,
+                            .n_put_back = r.n_put_back,
                             .n_pictures = r.n_pictures,
                             .n_prompt_tokens = r.n_prompt_tokens,
                             .n_answer_tokens = r.n_answer_tokens,

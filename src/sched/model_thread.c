@@ -7,136 +7,6 @@
 
 #include "nr_clock.h"
 
-/* A turn puts at most a text and an answer; the end always finds room behind them. */
-#define RING_NEED (NR_ANSWER_PIECE_MAX + 4 * sizeof(nr_record))
-
-/* ---- under the lock ------------------------------------------------------------------------- */
-
-static void count_end(nr_scheduler *s, nr_status status) {
-    *(status == NR_STATUS_OK          ? &s->stats.n_done
-      : status == NR_STATUS_CANCELLED ? &s->stats.n_cancelled
-      : status == NR_STATUS_TIMEOUT   ? &s->stats.n_timed_out
-                                      : &s->stats.n_failed) += 1;
-}
-
-static void end_job(nr_scheduler *s, nr_job *job, nr_status status) {
-    nr_record record = {.kind = NR_RECORD_END, .status = status};
-    nr_ring_put(&job->ring, &record, NULL);
-    job->state = NR_JOB_ENDED;
-    count_end(s, status);
-    if (job->released) nr_scheduler_return(s, job);
-    pthread_cond_broadcast(&s->news);
-}
-
-static void end_slot(nr_scheduler *s, nr_slot *slot, nr_status status) {
-    end_job(s, slot->job, status);
-    slot->job = NULL;
-    slot->phase = NR_SLOT_FREE;
-    s->stats.n_running--;
-}
-
-/* OK: goes on. */
-static nr_status verdict(const nr_scheduler *s, const nr_job *job, double now_ms) {
-    if (job->cancelled || s->stopping) return NR_STATUS_CANCELLED;
-    return job->deadline_ms > 0 && now_ms >= job->deadline_ms ? NR_STATUS_TIMEOUT : NR_STATUS_OK;
-}
-
-/* End whoever was cancelled or is late, running or waiting. */
-static bool end_dead(nr_scheduler *s) {
-    double now_ms = nr_clock_ms();
-    bool ended = false;
-    for (int32_t i = 0; i < s->config.n_slots; i++) {
-        nr_slot *slot = &s->slots[i];
-        nr_status status = slot->job ? verdict(s, slot->job, now_ms) : NR_STATUS_OK;
-        if (status == NR_STATUS_OK) continue;
-        end_slot(s, slot, status);
-        ended = true;
-    }
-    nr_job **link = &s->queue, *last = NULL;
-    while (*link) {
-        nr_job *job = *link;
-        nr_status status = verdict(s, job, now_ms);
-        if (status == NR_STATUS_OK) {
-            last = job;
-            link = &job->next;
-            continue;
-        }
-        *link = job->next;
-        s->stats.n_queued--;
-        end_job(s, job, status);
-        ended = true;
-    }
-    s->queue_end = last;
-    return ended;
-}
-
-/* The slot's next question becomes what its sequence has to read. */
-static void begin_question(nr_scheduler *s, nr_slot *slot, int32_t i_question) {
-    const nr_job *job = slot->job;
-    const int32_t *ids = job->ids + (int64_t)i_question * s->config.kit.model->info.context;
-    int32_t n_ids = job->n_ids[i_question], image_tokens = slot->stats.image_tokens;
-    double vision_ms = slot->stats.vision_ms;
-    bool image_cached = slot->stats.image_cached;
-    slot->i_question = i_question;
-    slot->phase = NR_SLOT_READ;
-    slot->since_ms = nr_clock_ms();
-    slot->stats = (nr_job_stats){
-        .image_tokens = image_tokens, .vision_ms = vision_ms, .image_cached = image_cached};
-    slot->stats.prompt_tokens = n_ids;
-    slot->stats.cached_tokens = nr_sequence_begin(&slot->sequence, ids, n_ids, 1);
-    nr_answer_begin(&slot->answer, &s->config.kit, &slot->sequence, &job->settings);
-}
-
-static void admit_to(nr_scheduler *s, nr_slot *slot, nr_job *job) {
-    nr_record record = {.kind = NR_RECORD_START};
-    record.stats.queued_ms = nr_clock_ms() - job->submitted_ms;
-    nr_ring_put(&job->ring, &record, NULL);
-    job->state = NR_JOB_RUNNING;
-    slot->job = job;
-    slot->order = s->n_admitted++;
-    slot->stats = (nr_job_stats){0};
-    slot->phase = NR_SLOT_LOOK;
-    s->stats.n_queued--;
-    s->stats.n_running++;
-}
-
-/* Out of the queue: the oldest job of the client that was served longest ago. */
-static nr_job *take_next(nr_scheduler *s) {
-    nr_job *before = NULL, *before_best = NULL, *best = s->queue;
-    for (nr_job *job = s->queue; job; before = job, job = job->next) {
-        if (s->served[job->client] >= s->served[best->client]) continue;
-        best = job;
-        before_best = before;
-    }
-    *(before_best ? &before_best->next : &s->queue) = best->next;
-    if (s->queue_end == best) s->queue_end = before_best;
-    best->next = NULL;
-    return best;
-}
-
-static bool admit(nr_scheduler *s) {
-    bool admitted = false;
-    for (int32_t i = 0; i < s->config.n_slots && s->queue; i++) {
-        if (s->slots[i].job) continue;
-        nr_job *job = take_next(s);
-        admit_to(s, &s->slots[i], job);
-        s->served[job->client] = s->n_admitted;
-        admitted = true;
-    }
-    return admitted;
-}
-
-static bool has_work(nr_scheduler *s) {
-    bool any = false;
-    for (int32_t i = 0; i < s->config.n_slots; i++) {
-        nr_slot *slot = &s->slots[i];
-        if (!slot->job) continue;
-        slot->rests = nr_ring_room(&slot->job->ring) < RING_NEED;
-        any |= !slot->rests;
-    }
-    return any;
-}
-
 /* Only resting slots or nothing: until somebody does something, or the next deadline. */
 static void wait_for_work(nr_scheduler *s) {
     double first_ms = 0;
@@ -164,11 +34,11 @@ static bool next_turn(nr_scheduler *s) {
     bool news = false, going_on;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        news |= end_dead(s);
+        news |= nr_slots_end_dead(s);
         going_on = !s->stopping;
         if (!going_on) break;
-        news |= admit(s);
-        if (has_work(s)) break;
+        news |= nr_slots_admit(s);
+        if (nr_slots_have_work(s)) break;
         if (news) { /* tell before going to sleep */
             pthread_mutex_unlock(&s->lock);
             notify(s);
@@ -185,12 +55,29 @@ static bool next_turn(nr_scheduler *s) {
 
 /* ---- computing ------------------------------------------------------------------------------ */
 
+/* The slot's next question becomes what its sequence has to read. */
+static void begin_question(nr_scheduler *s, nr_slot *slot, int32_t i_question) {
+    const nr_job *job = slot->job;
+    const int32_t *ids = job->ids + (int64_t)i_question * s->config.kit.model->info.context;
+    int32_t n_ids = job->n_ids[i_question], image_tokens = slot->stats.image_tokens;
+    double vision_ms = slot->stats.vision_ms;
+    bool image_cached = slot->stats.image_cached;
+    slot->i_question = i_question;
+    slot->phase = NR_SLOT_READ;
+    slot->since_ms = nr_clock_ms();
+    slot->stats = (nr_job_stats){
+        .image_tokens = image_tokens, .vision_ms = vision_ms, .image_cached = image_cached};
+    slot->stats.prompt_tokens = n_ids;
+    slot->stats.cached_tokens = nr_sequence_begin(&slot->sequence, ids, n_ids, 1);
+    nr_answer_begin(&slot->answer, &s->config.kit, &slot->sequence, &job->settings);
+}
+
 /* The oldest slot in this phase that may run and is not in the batch yet, or NULL. */
 static nr_slot *oldest(nr_scheduler *s, nr_slot_phase phase, uint64_t taken) {
     nr_slot *found = NULL;
     for (int32_t i = 0; i < s->config.n_slots; i++) {
         nr_slot *slot = &s->slots[i];
-        if (slot->phase != phase || slot->rests || (taken >> i & 1)) continue;
+        if (slot->phase != phase || slot->rests || slot->held || (taken >> i & 1)) continue;
         if (!found || slot->order < found->order) found = slot;
     }
     return found;
@@ -212,18 +99,18 @@ static bool recall(nr_scheduler *s, nr_slot *slot) {
 
 static void run_tower(nr_scheduler *s, nr_slot *slot) {
     const nr_scheduler_config *c = &s->config;
-    double start_ms = nr_clock_ms();
+    double start_ms = c->clock_ms();
     nr_sequence_set_image(&slot->sequence, c->kit.sides, slot->job->pixels, NULL);
     if (c->keep)
         c->keep(c->pictures_ctx, slot->job->picture_key, slot->sequence.cache.image_features);
     (void)nr_sides_check(c->kit.sides, NULL); /* waits for the tower; told later */
-    slot->stats.vision_ms = nr_clock_ms() - start_ms;
+    slot->stats.vision_ms = c->clock_ms() - start_ms;
 }
 
-/* Who needs no tower is ready at once; of those who do, the oldest is looked at. True: one was. */
-static bool look(nr_scheduler *s) {
+/* Who needs no tower is ready at once; of those who do, the oldest is looked at. NULL: none was. */
+static nr_slot *look(nr_scheduler *s) {
     uint64_t waiting = 0;
-    bool looked = false;
+    nr_slot *looked = NULL;
     nr_slot *slot;
     while ((slot = oldest(s, NR_SLOT_LOOK, waiting))) {
         bool known = recall(s, slot);
@@ -232,7 +119,7 @@ static bool look(nr_scheduler *s) {
             continue;
         }
         if (!known) run_tower(s, slot);
-        looked |= !known;
+        if (!known) looked = slot;
         if (slot->job->has_picture)
             slot->stats.image_tokens = s->config.kit.model->info.n_image_tokens;
         begin_question(s, slot, 0);
@@ -288,13 +175,15 @@ static void finish_answer(nr_scheduler *s, nr_slot *slot) {
     slot->stats.answer_tokens = slot->answer.n_tokens;
     slot->stats.decode_ms = nr_clock_ms() - slot->since_ms;
     record.stats = slot->stats;
-    nr_ring_put(&slot->job->ring, &record, NULL);
-    s->stats.n_answer_tokens += (uint64_t)slot->answer.n_tokens;
+    if (slot->job->n_again == 0) s->stats.n_answer_tokens += (uint64_t)slot->answer.n_tokens;
+    nr_slots_tell(slot->job, &record, NULL);
     s->stats.n_prompt_tokens += (uint64_t)(slot->stats.prompt_tokens - slot->stats.cached_tokens);
-    if (slot->i_question + 1 < slot->job->n_questions)
+    if (slot->i_question + 1 < slot->job->n_questions) {
         begin_question(s, slot, slot->i_question + 1);
-    else
-        end_slot(s, slot, NR_STATUS_OK);
+        return;
+    }
+    nr_fair_learn(&s->fair, slot->alone_ms);
+    nr_slots_end(s, slot, NR_STATUS_OK);
 }
 
 /* The token that was chosen for the slot, as text. */
@@ -312,11 +201,11 @@ static void give(nr_scheduler *s, nr_slot *slot) {
     if (text.n > 0) {
         nr_record record = {
             .kind = NR_RECORD_TEXT, .i_question = slot->i_question, .n_bytes = (uint32_t)text.n};
-        nr_ring_put(&slot->job->ring, &record, text.bytes);
+        nr_slots_tell(slot->job, &record, text.bytes);
         pthread_cond_broadcast(&s->news);
     }
     if (status != NR_STATUS_OK)
-        end_slot(s, slot, status);
+        nr_slots_end(s, slot, status);
     else if (slot->answer.done)
         finish_answer(s, slot);
     pthread_mutex_unlock(&s->lock);
@@ -331,11 +220,33 @@ static void choose(const batch *b) {
     nr_answers_choose(answers, n);
 }
 
-static void count_turn(nr_scheduler *s, const batch *b, double look_ms, double read_ms,
-                       bool looked) {
+static void charge_alone(nr_scheduler *s, nr_slot *slot, double ms) {
+    slot->alone_ms += ms;
+    nr_fair_charge(&s->fair, slot->job->client, ms);
+}
+
+/* See fair.h: prompts are paid by their rows, a turn of answers alone by who has had least. */
+static void charge_read(nr_scheduler *s, const batch *b, double ms) {
+    int32_t n_rows = 0, least = b->slots[0]->job->client;
+    for (int i = 0; i < b->n; i++) {
+        int32_t client = b->slots[i]->job->client;
+        if (b->slots[i]->phase == NR_SLOT_READ) n_rows += b->shares[i].n_rows;
+        if (s->fair.used_ms[client] < s->fair.used_ms[least]) least = client;
+    }
+    for (int i = 0; i < b->n; i++)
+        if (n_rows == 0)
+            b->slots[i]->turns_ms += ms / b->n;
+        else if (b->slots[i]->phase == NR_SLOT_READ)
+            charge_alone(s, b->slots[i], ms * b->shares[i].n_rows / n_rows);
+    if (n_rows == 0) nr_fair_charge(&s->fair, least, ms);
+}
+
+static void count_turn(nr_scheduler *s, const batch *b, nr_slot *looked, double read_ms) {
     pthread_mutex_lock(&s->lock);
-    s->stats.n_pictures += looked;
-    s->stats.vision_ms += looked ? look_ms : 0;
+    s->stats.n_pictures += looked != NULL;
+    s->stats.vision_ms += looked ? looked->stats.vision_ms : 0;
+    if (looked) charge_alone(s, looked, looked->stats.vision_ms);
+    charge_read(s, b, read_ms);
     s->stats.forward_ms += read_ms;
     s->stats.n_batches++;
     for (int i = 0; i < b->n; i++) s->stats.n_batch_rows += (uint64_t)b->shares[i].n_rows;
@@ -348,7 +259,7 @@ static bool device_failed(nr_scheduler *s) {
     if (status == NR_STATUS_OK) return false;
     pthread_mutex_lock(&s->lock);
     for (int32_t i = 0; i < s->config.n_slots; i++)
-        if (s->slots[i].job) end_slot(s, &s->slots[i], status);
+        if (s->slots[i].job) nr_slots_end(s, &s->slots[i], status);
     pthread_mutex_unlock(&s->lock);
     notify(s);
     return true;
@@ -358,15 +269,14 @@ void *nr_scheduler_thread(void *scheduler) {
     nr_scheduler *s = scheduler;
     batch b;
     while (next_turn(s)) {
-        double start_ms = nr_clock_ms();
-        bool looked = look(s);
-        double looked_ms = nr_clock_ms();
+        nr_slot *looked = look(s);
+        double start_ms = s->config.clock_ms();
         gather(s, &b);
         if (b.n == 0) continue;
         nr_sequences_read(b.shares, b.n, NULL);
         choose(&b);
         if (device_failed(s)) continue;
-        count_turn(s, &b, looked_ms - start_ms, nr_clock_ms() - looked_ms, looked);
+        count_turn(s, &b, looked, s->config.clock_ms() - start_ms);
         for (int i = 0; i < b.n; i++)
             if (nr_sequence_left(&b.slots[i]->sequence) == 0) give(s, b.slots[i]);
         notify(s);

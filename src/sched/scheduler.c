@@ -78,6 +78,7 @@ nr_status nr_scheduler_create(const nr_scheduler_config *config, nr_scheduler **
     nr_scheduler *s = nr_calloc(1, sizeof *s);
     NR_FAIL_IF(!s, NO_MEMORY, "scheduler");
     s->config = *config;
+    if (!config->clock_ms) s->config.clock_ms = nr_clock_ms;
     s->host = nr_arena_measure();
     nr_status status = create_parts(s, err);
     if (status != NR_STATUS_OK) {
@@ -113,7 +114,8 @@ nr_job *nr_scheduler_take(nr_scheduler *s) {
         s->stats.n_free--;
         job->next = NULL;
         job->state = NR_JOB_PREPARING;
-        job->cancelled = job->released = false;
+        job->cancelled = job->released = job->put_back = false;
+        job->n_told = job->n_again = 0;
         job->ring.head = job->ring.used = 0;
     }
     pthread_mutex_unlock(&s->lock);

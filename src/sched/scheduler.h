@@ -8,14 +8,15 @@
  *   nr_job_take_record(job, ...) until NR_RECORD_END; nr_job_release(job)      any thread
  *   nr_scheduler_free(s)
  *
- * A free slot goes to the client that was served longest ago, and of its requests to the oldest:
- * who floods the queue waits for himself.
+ * A free slot goes to the client that has had least of the model's time, and of its requests to the
+ * oldest: who floods the queue waits for himself. fair.h has the rules.
  *
  * One turn of the model's thread: at most one picture goes through the vision tower (those seen
  * before need not, where features are kept); then one forward call reads one token of every answer
  * that is being written and fills its remaining rows with prompts, the oldest request first. So a
  * new request delays running answers by at most a picture and a full batch, and nobody by a whole
- * prompt. Cancelling and deadlines act between turns.
+ * prompt; one of a client that has had less is delayed by no picture or prompt of the others but the
+ * one under way. Cancelling and deadlines act between turns.
  *
  * A request whose ring is full rests in its slot until somebody reads. Nothing is allocated between
  * create and free. What an answer is does not depend on who else is in the batch.
@@ -27,12 +28,12 @@
 #define NR_SCHEDULER_H
 
 #include "answer.h"
+#include "fair.h"
 #include "job_ring.h"
 
 #define NR_JOB_QUESTIONS_MAX 8
 #define NR_JOB_RING_BYTES ((size_t)64 << 10)
 #define NR_PICTURE_KEY_BYTES 32
-#define NR_JOB_CLIENTS_MAX 256
 
 typedef struct nr_scheduler nr_scheduler;
 
@@ -60,6 +61,9 @@ typedef struct nr_job {
     struct nr_job *next; /* in the free list or the queue */
     nr_job_state state;
     bool cancelled, released;
+    bool put_back;      /* it had to give its slot to another */
+    uint32_t n_told;    /* records but the last that are or were in the ring */
+    uint32_t n_again;   /* of them, that it will come to a second time */
     double submitted_ms;
     nr_ring ring;
     char *text; /* [NR_ANSWER_PIECE_MAX] of the record taken last */
@@ -77,6 +81,7 @@ typedef struct nr_scheduler_config {
     void *pictures_ctx;
     void (*notify)(void *ctx); /* or NULL: there are new records. Model's thread, no lock held */
     void *notify_ctx;
+    double (*clock_ms)(void); /* or NULL: by which the model's time is shared out; model's thread */
 } nr_scheduler_config;
 
 /* What create allocates, into measuring arenas (caches: [NR_SIDES]); of the kit only the model is
@@ -102,7 +107,7 @@ void nr_job_release(nr_job *job);
 /* Now, and since create. */
 typedef struct nr_scheduler_stats {
     int32_t n_queued, n_running, n_free; /* n_free: jobs that take could give */
-    uint64_t n_submitted, n_done, n_cancelled, n_timed_out, n_failed;
+    uint64_t n_submitted, n_done, n_cancelled, n_timed_out, n_failed, n_put_back;
     uint64_t n_pictures, n_prompt_tokens, n_answer_tokens, n_batches, n_batch_rows;
     double vision_ms, forward_ms;
 } nr_scheduler_stats;

@@ -2,51 +2,21 @@
  *
  * test_turns.c - whose request gets the next free slot: clients take turns however many requests
  * each has waiting, one client's are answered in order, and nobody is lost on the way. The model's
- * thread is held at its first news, so that the whole queue is there before it chooses.
+ * thread is held at its first news, so that the whole queue is there before it chooses; where the
+ * order matters its time is counted in turns, which take the same for everybody.
  */
-#include "../engine/engine_fixture.h"
+#include "counting.h"
 
 #include "newsreader_sched.h"
-#include "scheduler.h"
-
-#include <pthread.h>
 
 #define N_MAX 64
-
-static nr_engine *engine;
-static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-
-static int set_up(void **state) {
-    char dir[4096];
-    nr_engine_options o = nr_engine_options_default();
-    (void)state;
-    fixture_temp_dir(temp);
-    fixture_make_checkpoint("odd", fixture_path(dir, "%s/model", temp), "");
-    o.n_threads = 1;
-    MUST(nr_engine_open(dir, &o, &engine, err));
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    nr_engine_close(engine);
-    fixture_remove_tree(temp);
-    return 0;
-}
-
-/* On the model's thread. */
-static void pass_gate(void *ctx) {
-    (void)ctx;
-    pthread_mutex_lock(&gate);
-    pthread_mutex_unlock(&gate);
-}
 
 static nr_sched *open_sched(int32_t n_slots) {
     nr_sched_options o = nr_sched_options_default();
     nr_sched *sched = NULL;
     o.n_slots = n_slots;
     o.n_queued = N_MAX;
-    o.notify = pass_gate;
+    o.notify = gate_pass;
     MUST(nr_sched_open(engine, &o, &sched, err));
     return sched;
 }
@@ -66,29 +36,28 @@ static nr_job *submit(nr_sched *sched, int32_t client) {
 /* When a slot took it, by the scheduler's own clock; how it ended. */
 static double started_ms(nr_job *job, nr_status *status) {
     double start_ms = 0;
-    nr_event event;
+    nr_record record;
     do {
-        event = nr_job_next(job, 60000);
-        assert_true(event.kind != NR_EVENT_NONE);
-        if (event.kind == NR_EVENT_START) start_ms = job->submitted_ms + event.queued_ms;
-    } while (event.kind != NR_EVENT_END);
-    *status = event.status;
+        if (!nr_job_take_record(job, 60000, &record)) fail_msg("a minute without news");
+        if (record.kind == NR_RECORD_START) start_ms = job->submitted_ms + record.stats.queued_ms;
+    } while (record.kind != NR_RECORD_END);
+    *status = record.status;
     return start_ms;
 }
 
 /* Requests of these clients, all waiting before the first is looked at: order[k] is the index of
  * the one that was answered k-th. */
 static void run(const int32_t *clients, int n, int *order) {
-    nr_sched *sched = open_sched(1);
+    nr_scheduler *s = counting_open(1);
     nr_job *jobs[N_MAX];
     double start_ms[N_MAX];
     nr_status status;
-    pthread_mutex_lock(&gate);
+    gate_allow(0);
     for (int i = 0; i < n; i++) {
-        jobs[i] = submit(sched, clients[i]);
-        while (i == 0 && nr_sched_get_stats(sched).n_running == 0) usleep(100);
+        jobs[i] = counting_submit(s, &(counting_ask){clients[i], 1, 2, 0, 0});
+        while (i == 0 && nr_scheduler_get_stats(s).n_running == 0) usleep(100);
     }
-    pthread_mutex_unlock(&gate);
+    gate_allow(-1);
     for (int i = 0; i < n; i++) {
         start_ms[i] = started_ms(jobs[i], &status);
         assert_int_equal(status, NR_STATUS_OK);
@@ -96,10 +65,10 @@ static void run(const int32_t *clients, int n, int *order) {
         for (; at > 0 && start_ms[order[at - 1]] > start_ms[i]; at--) order[at] = order[at - 1];
         order[at] = i;
     }
-    assert_int_equal(nr_sched_get_stats(sched).n_done, n);
-    assert_int_equal(nr_sched_get_stats(sched).n_queued, 0);
-    for (int i = 0; i < n; i++) nr_job_close(jobs[i]);
-    nr_sched_close(sched);
+    assert_int_equal(nr_scheduler_get_stats(s).n_done, n);
+    assert_int_equal(nr_scheduler_get_stats(s).n_queued, 0);
+    for (int i = 0; i < n; i++) nr_job_release(jobs[i]);
+    nr_scheduler_free(s);
 }
 
 static void test_flood(void **state) {
@@ -154,7 +123,7 @@ static void test_cancelled_in_queue(void **state) {
     nr_job *jobs[12];
     int n_done = 0;
     (void)state;
-    pthread_mutex_lock(&gate);
+    gate_allow(0);
     for (int i = 0; i < 8; i++) {
         jobs[i] = submit(sched, i % 3);
         while (i == 0 && nr_sched_get_stats(sched).n_running == 0) usleep(100);
@@ -162,7 +131,7 @@ static void test_cancelled_in_queue(void **state) {
     nr_job_cancel(jobs[7]);
     nr_job_cancel(jobs[4]);
     nr_job_cancel(jobs[1]);
-    pthread_mutex_unlock(&gate);
+    gate_allow(-1);
     for (int i = 8; i < 12; i++) jobs[i] = submit(sched, i % 3);
     for (int i = 0; i < 12; i++) {
         nr_status status;
@@ -198,5 +167,5 @@ int main(void) {
         cmocka_unit_test(test_flood), cmocka_unit_test(test_one_client),
         cmocka_unit_test(test_random), cmocka_unit_test(test_cancelled_in_queue),
         cmocka_unit_test(test_range)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, counting_set_up, counting_tear_down);
 }

@@ -264,6 +264,56 @@ static void test_hangs(void **state) {
     await_idle(&running, PLACES);
 }
 
+static service keyed;
+
+static int ask_with(const char *key, const void *bytes, size_t n) {
+    char headers[256];
+    snprintf(headers, sizeof headers, "Content-Type: image/png\r\nAuthorization: Bearer %s\r\n",
+             key);
+    reply r = client_request(&keyed, "POST", "/v1/read", headers, bytes, n);
+    int status = r.status;
+    reply_free(&r);
+    return status;
+}
+
+static void *run_hang(void *status) {
+    *(int *)status = ask_with("key-of-pictures-that-hang", "FAULT sleep", 11);
+    return NULL;
+}
+
+/* Five pictures of one key that hang at the same time: another key's are read as if they were not
+ * there. */
+static void test_hangs_of_a_key(void **state) {
+    static const char keys[] = "key-of-pictures-that-hang\nkey-of-somebody-else-here\n";
+    char program[4096], model[4096], file[4096], log[4096];
+    pthread_t threads[5];
+    int statuses[5];
+    size_t size;
+    char *picture = fixture_read_file("tests/data/image/small/c2b8.png", &size);
+    double slowest_ms = 0;
+    (void)state;
+    fixture_write_file(fixture_path(file, "%s/keys", temp), keys, strlen(keys));
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[n] = '\0';
+    const char *more[] = {"--model", fixture_path(model, "%s/odd", temp), "--api-key-file", file,
+                          NULL};
+    keyed = serve_start_program(program, fixture_path(log, "%s/log-keys", temp), more);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, run_hang, &statuses[i]), 0);
+    usleep(300000);
+    for (int k = 0; k < 20; k++) {
+        double start_ms = http_now_ms();
+        assert_int_equal(ask_with("key-of-somebody-else-here", picture, size), 200);
+        slowest_ms = fmax(slowest_ms, http_now_ms() - start_ms);
+    }
+    print_message("20 of another key meanwhile, the slowest %.0f ms\n", slowest_ms);
+    assert_true(slowest_ms < 3000);
+    kill(keyed.pid, SIGKILL); /* nobody waits five times six seconds */
+    waitpid(keyed.pid, NULL, 0);
+    for (int i = 0; i < 5; i++) pthread_join(threads[i], NULL);
+    free(picture);
+}
+
 /* ---- clients that leave ---------------------------------------------------------------------- */
 
 /* A request whose client is to leave: which body, and how long it stays. */
@@ -371,6 +421,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "serve-helper") == 0) return helper_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "serve") == 0) return serve(argc, argv);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_faults), cmocka_unit_test(test_hangs),
+                                       cmocka_unit_test(test_hangs_of_a_key),
                                        cmocka_unit_test(test_leavers),
                                        cmocka_unit_test(test_corpora)};
     return cmocka_run_group_tests(tests, set_up, tear_down);

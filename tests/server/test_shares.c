@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_shares.c - what a key may take of places, bytes and workers: all when it is the only one
- * there is, else never so much that the next key finds nothing.
+ * test_shares.c - what a key may take of places, bytes, workers and decoders: all when it is the
+ * only one there is, else never so much that the next key finds nothing.
  */
 #include "../engine/engine_fixture.h"
 
@@ -86,8 +86,42 @@ static void test_workers(void **state) {
     check_workers(3, flood, 9, (const int[]){0, 6, 8, 1, 7, 2, -1});
 }
 
+static void *take_decoder(void *arg) {
+    share_take_decoder(arg, 0);
+    return NULL;
+}
+
+/* The second picture of a key waits for its first; of two decoders the other key has one. */
+static void test_decoders(void **state) {
+    server s = make_server(2);
+    pthread_t thread;
+    (void)state;
+    s.n_decoders = 2;
+    pthread_mutex_init(&s.lock, NULL);
+    pthread_cond_init(&s.decoded, NULL);
+    share_take_decoder(&s, 0);
+    assert_int_equal(pthread_create(&thread, NULL, take_decoder, &s), 0);
+    usleep(50000);
+    share_take_decoder(&s, 1);
+    assert_int_equal(s.uses[0].n_decoding, 1);
+    share_return_decoder(&s, 1);
+    usleep(50000);
+    pthread_mutex_lock(&s.lock);
+    assert_int_equal(s.uses[0].n_decoding, 1);
+    pthread_mutex_unlock(&s.lock);
+    share_return_decoder(&s, 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(s.uses[0].n_decoding, 1);
+    s.n_keys = 1; /* it is the only one: all are its own */
+    share_take_decoder(&s, 0);
+    assert_int_equal(s.n_decoding, 2);
+    pthread_cond_destroy(&s.decoded);
+    pthread_mutex_destroy(&s.lock);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_places), cmocka_unit_test(test_bytes),
-                                       cmocka_unit_test(test_workers)};
+                                       cmocka_unit_test(test_workers),
+                                       cmocka_unit_test(test_decoders)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
