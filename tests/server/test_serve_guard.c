@@ -362,21 +362,55 @@ static void test_leavers(void **state) {
     json_decref(body);
 }
 
-/* Connections that say nothing cost little, and others do not wait for them. */
-static void test_idle_connections(void **state) {
-    const char *more[] = {"--model", model, "--slots", "1", "--connections", "20000", NULL};
-    int n = full(1000, 10000), *fds = calloc((size_t)n, sizeof *fds);
+static void allow_files(int n) {
     struct rlimit limit;
-    char path[4096];
-    (void)state;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < (rlim_t)n + 100) {
-        print_message("%d files may be open, %d are needed\n", (int)limit.rlim_cur, n);
-        free(fds);
-        skip();
+    if (limit.rlim_cur >= (rlim_t)n + 100) return;
+    print_message("%d files may be open, %d are needed\n", (int)limit.rlim_cur, n);
+    skip();
+}
+
+/* Streams that nobody reads: some are begun, the others refused; all cost little and hold up
+ * nobody. */
+static void test_mute_streams(void **state) {
+    static const char get[] = "GET /memory_status/stream HTTP/1.1\r\n" H "\r\n";
+    const char *more[] = {"--model", model, "--slots", "1", "--connections", "20000", NULL};
+    int n = full(1000, 10000);
+    char path[4096];
+    (void)state;
+    allow_files(n);
+    int *fds = calloc((size_t)n, sizeof *fds);
+    service s = serve_start(fixture_path(path, "%s/log-mute", temp), more);
+    long long before = resident_bytes(&s);
+    for (int i = 0; i < n; i++) {
+        assert_true((fds[i] = client_connect(&s)) >= 0);
+        client_send(fds[i], get, strlen(get));
     }
+    for (int i = 0; i < full(3, 30); i++) {
+        reply r = client_post(&s, "/v1/chat/completions", chat_body(pages[0], "What?", 3));
+        assert_int_equal(r.status, 200);
+        reply_free(&r);
+        usleep(1000000); /* an event a second */
+    }
+    long long each = (resident_bytes(&s) - before) / n;
+    print_message("%d streams that nobody reads, %lld bytes each\n", n, each);
+    if (!SANITIZED) assert_true(each <= 65536);
+    for (int i = 0; i < n; i++) close(fds[i]);
+    await_idle(&s, 33);
+    assert_int_equal(serve_stop(&s), 0);
+    free(fds);
+}
+
+/* Connections that say nothing cost little, and others do not wait for them. */
+static void test_idle_connections(void **state) {
+    const char *more[] = {"--model", model, "--slots", "1", "--connections", "20000", NULL};
+    int n = full(1000, 10000);
+    char path[4096];
+    (void)state;
+    allow_files(n);
+    int *fds = calloc((size_t)n, sizeof *fds);
     service s = serve_start(fixture_path(path, "%s/log-idle", temp), more);
     long long before = resident_bytes(&s);
     for (int i = 0; i < n; i++) assert_true((fds[i] = client_connect(&s)) >= 0);
@@ -638,6 +672,7 @@ int main(void) {
                                        cmocka_unit_test(test_two_keys),
                                        cmocka_unit_test(test_leavers),
                                        cmocka_unit_test(test_idle_connections),
+                                       cmocka_unit_test(test_mute_streams),
                                        cmocka_unit_test(test_few_descriptors),
                                        cmocka_unit_test(test_many_at_once),
                                        cmocka_unit_test(test_conversation),
