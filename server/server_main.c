@@ -10,17 +10,20 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 #define MMAP_BYTES (256 << 10)
+#define LOOP_TURN_NS 100000 /* the least that Linux takes */
 #define OTHER_DESCRIPTORS 64 /* pictures on their way, helpers, the loop's own */
 
 /* ---- the loop ------------------------------------------------------------------------------- */
@@ -155,6 +158,24 @@ static void tame_heap(void) {
     mallopt(M_ARENA_MAX, 2);
 }
 
+/* The loop works for microseconds at a time: it asks Linux for turns so short that it need not wait
+ * for the end of a turn of the threads that compute (EEVDF, Linux 6.12; before, the field is not
+ * read). Its share of the processor is the same. Threads made earlier keep theirs, later ones too. */
+static void take_short_turns(void) {
+    struct { /* struct sched_attr, which no header of Debian 12's C library has */
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes = {.size = sizeof attributes,
+                    .policy = SCHED_OTHER,
+                    .flags = 1, /* SCHED_FLAG_RESET_ON_FORK */
+                    .nice = getpriority(PRIO_PROCESS, 0),
+                    .runtime = LOOP_TURN_NS};
+    (void)syscall(SYS_sched_setattr, 0, &attributes, 0); /* without it refusals take longer */
+}
+
 static int run(server *s, const server_start *start) {
     if (!server_keys_load(s)) return EXIT_USAGE;
     if (!open_events(s) || !openapi_build(s)) {
@@ -168,6 +189,7 @@ static int run(server *s, const server_start *start) {
     if (!tasks_open(s) || !listen_at(s)) return EXIT_FAILED;
     s->counters.allocations_at_start = nr_memory_usage_get().allocations;
     log_open(&s->log, STDERR_FILENO);
+    take_short_turns();
     announce(s);
     event_base_dispatch(s->base);
     return s->exit_code;
