@@ -9,6 +9,7 @@ checkpoint and the model (exported, Hugging Face layout) in the folder. Call aga
 import argparse, json, math, os, subprocess, sys, time
 
 HEADS_ALONE = 300       # steps over which new dense heads gain their say over a trained tower
+STALL = 3.0             # seconds: what ten steps take beyond them (a stopped process) is not training
 
 
 def parse():
@@ -193,7 +194,7 @@ def main(a):
     stage = lambda p: offset + (1 - offset) * min(1.0, p)
     feed.progress.value = stage(done / a.total)
     pending = [fetch()]
-    t0 = None
+    t0 = tick = None
     elapsed, k, log = 0.0, 0, []
     last = time.time()
     wait = 0.0
@@ -240,11 +241,14 @@ def main(a):
         if t0 is None:
             if cuda:
                 torch.cuda.synchronize()
-            t0 = time.time()
+            t0 = tick = time.time()
             if rank == 0:
                 print("first step done", flush=True)
         if k % 10 == 0 or a.steps:
-            e = torch.tensor([time.time() - t0])
+            now = time.time()
+            t0 += max(0.0, now - tick - STALL)
+            tick = now
+            e = torch.tensor([now - t0])
             if ctl is not None:
                 dist.broadcast(e, 0, group=ctl)
             elapsed = float(e)

@@ -16,9 +16,8 @@ mkdir -p build/gpu/lib build/gpu/tools build/gpu/tests/gpu build/gpu/tests/engin
 for f in newsreader tools/make_checkpoint $(printf 'tests/%s ' $tests); do
     strip -o "build/gpu/$f" "build/release/$f"
 done
-for f in build/bench/cuda_lab build/cuda/cuda_lab; do # the kernel lab, where it was built
-    [ -x $f ] && strip -o build/gpu/cuda_lab $f
-done
+lab=build/cuda-lab/cuda_lab # where bench/cuda/build.sh was run
+[ -x $lab ] && strip -o build/gpu/cuda_lab $lab
 # All but the C library's own: those are the machine's.
 ldd build/gpu/newsreader build/gpu/tests/engine/* | awk '$3 ~ /^\// { print $3 }' | sort -u |
     grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux[^/]*)\.so' | while read -r lib; do
