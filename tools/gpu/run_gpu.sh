@@ -130,6 +130,7 @@ if [ "${SKIP:-}" != bench ]; then
             timeout 240 python3 tools/gpu/transformers_peer.py $model $PEER 2>"$out/peer-$model.log" |
                 sed -n 's/^\(transformers [^,]*\),\([^,]*\),\(.*\)/\1,\2,,"median \3"/p' >>"$rows"
         done
+        timeout 60 python3 tools/gpu/cublaslt_peer.py 2>"$out/peer-cublaslt.log" >>"$rows"
     fi
 fi
 echo
