@@ -27,12 +27,12 @@ def some(args):
     return rows
 
 
-def build(out, pages, atlas, procs=None):
+def build(out, pages, atlas, seed=0, procs=None):
     from .atlas import build as build_atlas
     build_atlas(atlas)
     os.makedirs(out, exist_ok=True)
     k = 50
-    jobs = [(out, s, min(k, pages - s), s, atlas) for s in range(0, pages, k)]
+    jobs = [(out, s, min(k, pages - s), seed + s, atlas) for s in range(0, pages, k)]
     with Pool(procs or min(16, os.cpu_count())) as p:
         rows = [r for rs in p.map(some, jobs, chunksize=1) for r in rs]
     with open(os.path.join(out, "labels.jsonl"), "w", encoding="utf8") as o:
@@ -44,6 +44,7 @@ if __name__ == "__main__":
     a = argparse.ArgumentParser()
     a.add_argument("out")
     a.add_argument("--pages", type=int, default=1000)
+    a.add_argument("--seed", type=int, default=0, help="0: the pages of the model card; another, 100,000 apart: others, to choose by")
     a.add_argument("--atlas", default="/dev/shm/reader-atlas")
     v = a.parse_args()
-    build(v.out, v.pages, v.atlas)
+    build(v.out, v.pages, v.atlas, v.seed)
