@@ -229,6 +229,11 @@ static void check_near(const std::string &name, const nr_cuda_attention_args *a,
     lab_compare(("split as tile, " + name).c_str(), tile.data(), split.data(), rows, columns,
                 columns);
     check_nan("split, " + name, a, nr_cuda_attention_split);
+    if (nr_cuda_attention_codes_fits(a)) {
+        lab_compare(("codes as tile, " + name).c_str(), tile.data(),
+                    run(a, nr_cuda_attention_codes).data(), rows, columns, columns);
+        check_nan("codes, " + name, a, nr_cuda_attention_codes);
+    }
     check_alone(name, a, split);
 }
 
@@ -273,6 +278,8 @@ void lab_time_attention(const lab_card *card) {
         {"decode 1", 1, 1, 32, 32, 128, 1024, 743, NR_DTYPE_F16, true},
         {"decode 32", 32, 1, 32, 32, 128, 1024, 680, NR_DTYPE_I8, true},
         {"prompt", 1, 616, 32, 32, 128, 1024, 0, NR_DTYPE_I8, true},
+        {"1st half", 1, 308, 32, 32, 128, 1024, 0, NR_DTYPE_I8, true},
+        {"2nd half", 1, 308, 32, 32, 128, 1024, 308, NR_DTYPE_I8, true},
         {"vision", 1, 577, 16, 16, 64, 592, 577, NR_DTYPE_F32, false},
     };
     for (const attention_case &c : cases) {
@@ -287,6 +294,7 @@ void lab_time_attention(const lab_card *card) {
                     {"row", nr_cuda_attention_row, 16},
                     {"tile", nr_cuda_attention_tile, 8},
                     {"split", nr_cuda_attention_split, 8},
+                    {"codes", nr_cuda_attention_codes, 8},
                     {"halves 64", halves_64, 8},
                     {"halves 128", halves_128, 8},
                     {"plain", nr_cuda_attention_plain, 1}};

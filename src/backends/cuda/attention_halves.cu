@@ -17,7 +17,7 @@
  */
 #include "attention_fixed.cuh"
 #include "attention_ways.h"
-#include "cuda_halves.cuh"
+#include "cuda_products.cuh"
 #include "cuda_launch.cuh"
 
 #define KEYS NR_CUDA_HALVES_KEYS
@@ -148,10 +148,10 @@ static __device__ __forceinline__ void weigh(float s[KEYS / 2], int32_t visible,
     for (int h = 0; h < 2; h++) {
         float m = -INFINITY, l[2] = {0.0f, 0.0f};
 #pragma unroll
-        for (int i = 0; i < KEYS / 4; i++) m = v_max(s[i / 2 * 4 + 2 * h + i % 2], m);
-        m = v_max(m, __shfl_xor_sync(ALL, m, 1));
-        m = v_max(m, __shfl_xor_sync(ALL, m, 2));
-        m = v_max(__fmul_rn(m, down[h]), state[h].m);
+        for (int i = 0; i < KEYS / 4; i++) m = fmaxf(s[i / 2 * 4 + 2 * h + i % 2], m);
+        m = fmaxf(m, __shfl_xor_sync(ALL, m, 1));
+        m = fmaxf(m, __shfl_xor_sync(ALL, m, 2));
+        m = fmaxf(__fmul_rn(m, down[h]), state[h].m);
         const float from = __fsub_rn(m, WEIGHT_UP);
 #pragma unroll
         for (int i = 0; i < KEYS / 4; i++) {

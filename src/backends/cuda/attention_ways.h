@@ -27,6 +27,9 @@ cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_
 bool nr_cuda_attention_halves_fits(const nr_cuda_attention_args *a);
 cudaError_t nr_cuda_attention_halves(const nr_cuda_attention_args *a, int rows,
                                      cudaStream_t stream);
+/* The i8 caches of `tile`, on Hopper; its bits. */
+bool nr_cuda_attention_codes_fits(const nr_cuda_attention_args *a);
+cudaError_t nr_cuda_attention_codes(const nr_cuda_attention_args *a, cudaStream_t stream);
 /* A record: so many keys of a head, of so many values. */
 #define NR_CUDA_HALVES_KEYS 64
 #define NR_CUDA_HALVES_DIM 64
