@@ -20,6 +20,9 @@ static inline void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2]
 }
 
 static inline float exp2_fast(float x) { return exp2f(x); }
+static inline float reciprocal_fast(float x) { /* a unit off, as the card's may be */
+    return __uint_as_float(__float_as_uint(1.0f / x) + 1u);
+}
 static inline void load_matrices_transposed(uint32_t r[4], const void *row) {
     uint8_t all[32][64];
     if ((uintptr_t)row % 16) abort();

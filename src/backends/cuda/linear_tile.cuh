@@ -16,6 +16,7 @@
 #ifndef NR_LINEAR_TILE_CUH
 #define NR_LINEAR_TILE_CUH
 
+#include "cuda_activate.cuh"
 #include "linear_epilogue.cuh"
 #include "linear_variants.h"
 
@@ -319,11 +320,12 @@ static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &
         load_residuals<GROUPS>(&residual[(j / 2 + 1) % 2], a, residual_at, j + 2, rows_left,
                                inside);
         finish<OUTS, ROWS, GROUPS>(&e, a, acc, v, &w, kept, token, j);
+        if (ACTIVATES) activate_each<8>(e.y, a.activation);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             int r = 8 * (j + i / 4) + i / 2 % 2;
             if (j + i / 4 >= GROUPS) continue;
-            float value = ACTIVATES ? vm_activate(e.y[i], a.activation) : e.y[i];
+            float value = e.y[i];
             if (a.residual) value = __fadd_rn(residual[j / 2 % 2].y[i], value);
             if (r < rows_left && inside[i % 2]) y[r * a.ldy + i % 2 * 8] = value;
         }
