@@ -47,6 +47,7 @@ typedef struct nr_cuda_quantize_args {
     int32_t *spike_col; /* [m, 4] ascending, -1 behind the last */
     float *spike_val;   /* [m, 4] */
     int32_t way;        /* of quantize_fused.cu, for the lab; 0: what suits */
+    bool x_spent;       /* only the linear reads x: what is fused writes its outlier columns alone */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
