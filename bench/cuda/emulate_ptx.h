@@ -59,10 +59,6 @@ static inline void cluster_sync(void) { emulate_cluster_sync(); }
 static inline uint32_t cluster_word(const uint32_t *own, int rank) {
     return *(const uint32_t *)(emulate_shared_of(rank) + ((const uint8_t *)own - emulate_shared));
 }
-static inline void ask_for_4k(const void *p) {
-    if ((uintptr_t)p % 16) abort();
-    (void)*(const volatile uint8_t *)p, (void)((const volatile uint8_t *)p)[4095];
-}
 static inline void wait_for_launch_before(void) {}
 static inline void let_next_launch_begin(void) {}
 

@@ -81,7 +81,6 @@ void lab_check_rows(const lab_card *card);
 void lab_check_attention(const lab_card *card);
 void lab_time_copy(const lab_card *card);
 void lab_time_few(const lab_card *card);
-void lab_time_ahead(const lab_card *card);
 void lab_time_many(const lab_card *card);
 void lab_time_wgmma(const lab_card *card);
 void lab_time_library(const lab_card *card);

@@ -119,8 +119,6 @@ static nr_cuda_linear_i8_args device_args(const lab_card *card, const linear_cas
     a.spike_col = (int32_t *)lab_device(sizeof(int32_t) * 4 * c->m);
     a.spike_val = (float *)lab_device(sizeof(float) * 4 * c->m);
     a.y = (float *)lab_device(sizeof(float) * c->m * c->n_out);
-    a.next = a.weights; /* read again: what runs past the end faults in the emulator */
-    a.next_bytes = w.size();
     a.sm = card->sm, a.n_multiprocessors = card->n_multiprocessors;
     y_host->resize((size_t)c->m * c->n_out);
     return a;

@@ -163,37 +163,6 @@ void lab_time_few(const lab_card *card) {
                });
 }
 
-/* A layer's linears as in a token, each behind the launch that makes its codes, during which the
- * memory rests; `ahead` bytes of the next one's weights are asked for by each. */
-static void time_ahead(bed *b, int32_t m, size_t ahead) {
-    const int layers = 8;
-    cudaStream_t s;
-    LAB_CHECK(cudaStreamCreate(&s));
-    lab_time t = lab_measure_graph(s, 12, 1, [&](int) {
-        size_t at = 0;
-        for (int i = 0; i < 4 * layers; i++) {
-            const shape *one = &language[i % 4], *then = &language[(i + 1) % 4];
-            take_shape(b, one, m, s);
-            b->a.weights = b->pool + at;
-            at += (size_t)one->n_out * one->n_in;
-            b->a.next = ahead ? b->pool + at : NULL;
-            b->a.next_bytes = NR_MIN(ahead, (size_t)then->n_out * then->n_in);
-            LAB_CHECK(nr_cuda_linear_i8(&b->a, s));
-        }
-        b->a.next = NULL;
-        return cudaSuccess;
-    });
-    LAB_CHECK(cudaStreamDestroy(s));
-    printf("  a layer's codes and linears, m %-2d, %2zu MB ahead: %.1f us (best %.1f)\n", m,
-           ahead >> 20, 1e3 * t.median_ms / layers, 1e3 * t.best_ms / layers);
-}
-
-void lab_time_ahead(const lab_card *card) {
-    bed b = make_bed(card, 64);
-    for (int32_t m : {1, 4, 32})
-        for (size_t ahead : {0, 8, 16, 24, 40}) time_ahead(&b, m, ahead << 20);
-}
-
 void lab_time_many(const lab_card *card) {
     bed b = make_bed(card, 616);
     linear_way tile = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {

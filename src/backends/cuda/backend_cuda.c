@@ -520,7 +520,7 @@ static nr_status open_card(nr_cuda_backend *be, nr_error *err) {
 
 nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_error *err) {
     const char *kernels = getenv("NR_CUDA_KERNELS"), *graphs = getenv("NR_CUDA_GRAPHS");
-    const char *overlap = getenv("NR_CUDA_OVERLAP"), *ahead = getenv("NR_CUDA_AHEAD");
+    const char *overlap = getenv("NR_CUDA_OVERLAP");
     nr_cuda_backend *be = nr_calloc(1, sizeof *be);
     NR_FAIL_IF(!be, NO_MEMORY, "CUDA backend");
     be->base = (nr_backend){.ops = &cuda_ops, .isa = be->isa, .n_threads = nr_cpu_count()};
@@ -530,7 +530,6 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
     if (be->sm == 90 && !be->plain && overlap) be->overlap = (unsigned)strtoul(overlap, NULL, 10);
-    be->ahead = be->sm == 90 && !be->plain && ahead && strcmp(ahead, "1") == 0;
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

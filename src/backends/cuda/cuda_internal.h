@@ -110,7 +110,6 @@ typedef struct nr_cuda_backend {
     bool plain;     /* the plain kernels, bit-equal to the reference */
     unsigned overlap; /* NR_CUDA_OVERLAP_*: launches that begin while the one before ends */
     bool graphs;
-    bool ahead; /* a linear asks for the weights of the next */
     int sm, n_multiprocessors;
     char isa[16], card[64], pci[24];
     cudaStream_t stream;
@@ -193,9 +192,6 @@ nr_cuda_graph_key nr_cuda_hash(const void *bytes, size_t n);
 
 /* ---- cuda_fuse.c: before a list is run */
 void nr_cuda_fuse(nr_cuda_backend *be);
-
-/* ---- cuda_ahead.c: after that, where `ahead` */
-void nr_cuda_look_ahead(nr_cuda_backend *be);
 
 /* ---- cuda_run.c */
 cudaError_t nr_cuda_run(nr_cuda_backend *be, const nr_cuda_op *op);

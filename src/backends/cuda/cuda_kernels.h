@@ -69,9 +69,6 @@ typedef struct nr_cuda_linear_i8_args {
     const float *outlier_weights; /* [n_outliers, n_out_pad] */
     nr_activation activation;
     const float *residual; /* distance ldy, or NULL; may be y */
-    /* Weights that the L2 cache is asked for at the end: of the next linear. NULL: none. */
-    const void *next;
-    size_t next_bytes;
     int sm; /* 80, 86, 89, 90 */
     int n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90) */

@@ -74,15 +74,6 @@ PTX uint4 load_once(const void *p) {
     return v;
 }
 
-/* 4096 bytes, 16-aligned, to the L2 cache; nobody waits for them. Cards before sm_90 do nothing. */
-PTX void ask_for_4k(const void *p) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], 4096;" ::"l"(p) : "memory");
-#else
-    (void)p;
-#endif
-}
-
 /* A kernel launched to overlap the one before it waits here before it reads what that one wrote,
  * or writes anything; of no effect in an ordinary launch. */
 PTX void wait_for_launch_before(void) {

@@ -31,13 +31,6 @@ V_INLINE uint32_t spike_codes(const nr_cuda_linear_i8_args &a, int32_t row, int3
     return codes;
 }
 
-/* This block's part of the next linear's weights to the L2 cache, by n threads; thread: of them. */
-V_INLINE void ask_for_next(const nr_cuda_linear_i8_args &a, int thread, int n) {
-    const size_t chunks = a.next ? a.next_bytes / 4096 : 0;
-    for (size_t i = blockIdx.x + (size_t)gridDim.x * thread; i < chunks; i += (size_t)gridDim.x * n)
-        ask_for_4k((const uint8_t *)a.next + i * 4096);
-}
-
 /* From the int32 sum of (row, n) to y. */
 V_INLINE void store_sum(const nr_cuda_linear_i8_args &a, int32_t row, int32_t n, int32_t acc,
                         uint32_t codes) {

@@ -222,8 +222,6 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
             point_to_rows<TILES>(w, a, next * OUTS);
             load_weights<TILES, DEEP>(even, w, k_first, a.k_pad);
             load_x(even, x, k_first, a.k_pad);
-        } else if (warp == 0) {
-            ask_for_next(a, lane, 32);
         }
 #pragma unroll
         for (int q = 0; q < L::OUTLIERS; q++)

@@ -249,10 +249,7 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS>::THREADS,
     } else {
         if (OUTS == 128) registers_down_to<88>();
         if (threadIdx.x >= 32) watch(a, walk, stages, rest, steps);
-        else if (threadIdx.x == 0) {
-            feed(walk, stages, &rest->barriers, &weights, &codes, steps);
-            ask_for_next(a, 0, 1);
-        }
+        else if (threadIdx.x == 0) feed(walk, stages, &rest->barriers, &weights, &codes, steps);
         __syncwarp();
     }
     if (!alone) cluster_sync();
