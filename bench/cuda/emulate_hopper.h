@@ -83,6 +83,12 @@ static inline void tile_load_to(void *shared, const tile_map *map, uint64_t *bar
             emulate_load(emulate_at((uint8_t *)shared, rank), map, emulate_at(barrier, rank), x,
                          y);
 }
+static inline void bulk_load(void *shared, const void *global, int32_t bytes, uint64_t *barrier) {
+    if ((uintptr_t)shared % 16 || (uintptr_t)global % 16 || bytes % 16) abort();
+    memcpy(shared, global, (size_t)bytes);
+    emulate_state(barrier)->left -= bytes;
+    emulate_ended(emulate_state(barrier));
+}
 static inline void tile_prefetch(const tile_map *, int32_t, int32_t) {}
 static inline void tile_prefetch_map(const tile_map *) {}
 

@@ -47,6 +47,7 @@ typedef struct nr_cuda_quantize_args {
     int32_t *spike_col; /* [m, 4] ascending, -1 behind the last */
     float *spike_val;   /* [m, 4] */
     int32_t way;        /* of quantize_fused.cu, for the lab; 0: what suits */
+    bool early;         /* where launches overlap: as a linear's */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
@@ -72,6 +73,7 @@ typedef struct nr_cuda_linear_i8_args {
     int sm; /* 80, 86, 89, 90 */
     int n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90) */
+    bool early;   /* the next one may be launched before this one's wait for the one before */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
@@ -115,6 +117,7 @@ typedef struct nr_cuda_attention_args {
     size_t workspace_bytes; /* at least nr_cuda_attention_workspace */
     int sm, n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90); by the fast kernels */
+    bool early;   /* as a linear's */
     /* Where cos_sin is given q is as if it had been rotated; it is not written. For what
      * nr_cuda_attention_rotates says. Where k is given, keys and values [rows, n_kv_heads *
      * head_dim] are stored first, as nr_cuda_kv_store does it; for what nr_cuda_attention_stores
@@ -150,7 +153,7 @@ typedef struct nr_cuda_kv_store_args {
     const int32_t *positions; /* device [n_spans * m] */
     const float *cos_sin;
     int32_t n_heads;
-    bool overlap; /* as above */
+    bool overlap, early; /* as above */
 } nr_cuda_kv_store_args;
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *args, cudaStream_t stream);
 
