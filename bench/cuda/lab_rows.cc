@@ -196,21 +196,33 @@ static token_bed make_token_bed(const lab_card *card, int32_t m, int32_t keys) {
     return b;
 }
 
-/* How a token is computed. overlap: as NR_CUDA_OVERLAP: 1 linears, 2 rows to codes, 4 attention. */
+/* How a token is computed. linear: a way of the ring, or one of these. */
+enum { CHOSEN = -1, STREAM = -2 };
 typedef struct token_way {
     const char *name;
     bool apart, no_linears, no_rest;
-    unsigned overlap;
+    bool overlap, early;
+    int linear;
     bool store_apart;
 } token_way;
 
 static const token_way token_ways[] = {
-    {"ops apart", true, false, false, 0},         {"fused", false, false, false, 0},
-    {"keys stored apart", false, false, false, 0, true},
-    {"linears alone", false, false, true, 0},     {"no linears", false, true, false, 0},
-    {"overlap linears", false, false, false, 1},  {"overlap rows", false, false, false, 2},
-    {"overlap attention", false, false, false, 4}, {"overlap 1 + 4", false, false, false, 5},
-    {"overlap 2 + 4", false, false, false, 6},    {"overlap 1 + 2 + 4", false, false, false, 7},
+    {"ops apart", true, false, false, false, false, STREAM},
+    {"in turn", false, false, false, false, false, CHOSEN},
+    {"keys stored apart", false, false, false, false, false, CHOSEN, true},
+    {"linears alone", false, false, true, false, false, CHOSEN},
+    {"linears, early", false, false, true, true, true, CHOSEN},
+    {"no linears", false, true, false, false, false, CHOSEN},
+    {"no linears, late", false, true, false, true, false, CHOSEN},
+    {"no linears, early", false, true, false, true, true, CHOSEN},
+    {"stream, in turn", false, false, false, false, false, STREAM},
+    {"stream, late", false, false, false, true, false, STREAM},
+    {"stream, early", false, false, false, true, true, STREAM},
+    {"late", false, false, false, true, false, CHOSEN},
+    {"early", false, false, false, true, true, CHOSEN},
+    {"early, ring 200", false, false, false, true, true, 0},
+    {"early, ring 148", false, false, false, true, true, 1},
+    {"early, ring 118", false, false, false, true, true, 2},
 };
 
 static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
@@ -223,9 +235,13 @@ static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quant
     a.outlier_columns = q->outlier_columns, a.outlier_weights = b->outliers;
     a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
-    a.overlap = way->overlap & 1;
+    a.overlap = way->overlap, a.early = way->early;
+    a.makes_room = n_out == QKV;
     b->pool_at += (size_t)n_out * q->n_in;
-    if (!way->no_linears) LAB_CHECK(nr_cuda_linear_i8(&a, s));
+    if (way->no_linears) return;
+    LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, a.overlap, s)
+              : way->linear == CHOSEN ? nr_cuda_linear_i8(&a, s)
+                                      : nr_cuda_linear_i8_ring(&a, way->linear, s));
 }
 
 static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
@@ -233,7 +249,7 @@ static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
                            false};
     if (way->no_rest) return;
     if (!way->apart) {
-        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap & 2, s));
+        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap, s));
         return;
     }
     LAB_CHECK(nr_cuda_norm(&n, s));
@@ -248,7 +264,7 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
         LAB_CHECK(nr_cuda_rope(&r, s));
     } else if (way->store_apart) {
         k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
-        k.overlap = way->overlap & 4;
+        k.overlap = way->overlap, k.early = way->early;
     }
     k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
     k.spans = b->spans, k.n_spans = b->m, k.m = 1;
@@ -265,7 +281,7 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
     a.dtype = NR_DTYPE_I8, a.causal = true, a.scale = 0.0883883461f;
     a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
-    a.overlap = way->overlap & 4;
+    a.overlap = way->overlap, a.early = way->early;
     LAB_CHECK(nr_cuda_attention(&a, s));
 }
 
@@ -273,14 +289,14 @@ static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_qua
                            cudaStream_t s) {
     (void)b;
     if (way->no_rest) return;
-    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap & 2, s));
+    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap, s));
 }
 
 static void token_gate(token_bed *b, const token_way *way, cudaStream_t s) {
     if (way->no_rest) return;
     if (!way->apart) {
         LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1],
-                                         way->overlap & 2, s));
+                                         way->overlap, s));
         return;
     }
     LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
@@ -303,6 +319,7 @@ static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
 
 static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
     b->pool_at = 0;
+    b->q[0].early = b->q[1].early = way->early;
     for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->logits, VOCABULARY, NULL, s);
@@ -315,12 +332,13 @@ static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
 void lab_time_token(const lab_card *card) {
     cudaStream_t s;
     LAB_CHECK(cudaStreamCreate(&s));
-    for (int32_t m : {1, 4, 32}) {
+    for (int32_t m : {1, 4, 8, 32}) {
         token_bed b = make_token_bed(card, m, 680);
         const size_t n = (size_t)m * VOCABULARY;
         std::vector<float> first((size_t)m * HIDDEN), expected(n), logits(n);
         lab_download(first.data(), b.hidden, first.size() * 4);
         for (const token_way &way : token_ways) {
+            if (m > 8 && way.linear != CHOSEN && !way.apart) continue;
             LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
                                  cudaMemcpyHostToDevice));
             LAB_CHECK(token(&b, &way, s));

@@ -191,7 +191,7 @@ static __global__ void __launch_bounds__(THREADS)
     k_attention_split(nr_cuda_attention_args a, partial_sums p) {
     __shared__ split_shared<DIM> shared;
     /* Where this launch stores, all cached rows are those of earlier steps: they need not wait. */
-    if (!a.k) wait_for_launch_before();
+    if (!a.k) meet_neighbours(a.early);
     const int32_t head = blockIdx.y, z = p.z0 + (int32_t)blockIdx.z, row = z % a.m,
                   dim = a.head_dim;
     const nr_cuda_span s = a.spans[z / a.m];
@@ -209,8 +209,7 @@ static __global__ void __launch_bounds__(THREADS)
     const bool own = a.k && visible <= CHUNK; /* the chunk's last key is the row's own */
     begin_chunk<DIM, 1, THREADS>(&shared.tile, rows, first, first + visible - own);
     copy_commit();
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.early);
     const float *cos_sin = turn_of(a, s.row0 + row);
     float own_row[4] = {};
     if (own && threadIdx.x < 64) {
@@ -244,8 +243,7 @@ template <int DIM>
 static __global__ void __launch_bounds__(DIM)
     k_attention_join(nr_cuda_attention_args a, partial_sums p) {
     const int AHEAD = 8;
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.early);
     const int32_t head = blockIdx.x, z = p.z0 + (int32_t)blockIdx.y, row = z % a.m;
     const int32_t lane = threadIdx.x % 32, d = threadIdx.x;
     const nr_cuda_span s = a.spans[z / a.m];

@@ -64,7 +64,8 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->residual = a->residual;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
-    l->overlap = be->overlap & NR_CUDA_OVERLAP_LINEARS;
+    l->overlap = be->overlap;
+    l->early = q->early = be->early;
 }
 
 static void record_f32(nr_cuda_backend *be, const nr_linear_args *a) {
@@ -285,7 +286,8 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     s->head_dim = kv->head_dim;
     s->cap = kv->cap;
     s->dtype = kv->dtype;
-    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
+    s->overlap = be->overlap;
+    s->early = be->early;
     nr_cuda_submit(be);
 }
 
@@ -338,7 +340,8 @@ static void cuda_attention(nr_backend *base, const nr_attention_args *a) {
     s->workspace_bytes = be->scratch.region_bytes;
     s->sm = be->sm;
     s->n_multiprocessors = be->n_multiprocessors;
-    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
+    s->overlap = be->overlap;
+    s->early = be->early;
     nr_cuda_submit(be);
 }
 
@@ -529,7 +532,8 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->plain = kernels && strcmp(kernels, "plain") == 0;
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
-    if (be->sm == 90 && !be->plain && overlap) be->overlap = (unsigned)strtoul(overlap, NULL, 10);
+    be->overlap = be->sm == 90 && !be->plain && (!overlap || strcmp(overlap, "0") != 0);
+    be->early = be->overlap && (!overlap || strcmp(overlap, "1") != 0);
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

@@ -157,4 +157,7 @@ void nr_cuda_fuse(nr_cuda_backend *be) {
         n++;
     }
     be->n_ops = n;
+    for (int i = 0; i + 1 < n; i++)
+        if (be->ops[i].kind == NR_CUDA_LINEAR_I8)
+            be->ops[i].u.i8.makes_room = be->ops[i + 1].kind == NR_CUDA_ATTENTION;
 }

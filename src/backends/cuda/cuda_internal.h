@@ -25,12 +25,6 @@
  * it had as many. */
 #define NR_CUDA_MULTIPROCESSORS_MAX 144
 
-/* Slower together so far (docs/CUDA_KERNELS.md), so off; the environment's NR_CUDA_OVERLAP is their
- * sum. */
-#define NR_CUDA_OVERLAP_LINEARS 1u   /* few rows: weights on their way while rows are quantised */
-#define NR_CUDA_OVERLAP_ROWS 2u      /* norms, gates, rows to codes */
-#define NR_CUDA_OVERLAP_ATTENTION 4u /* rotation, storing keys, attention */
-
 typedef enum nr_cuda_kind {
     NR_CUDA_LINEAR_I8,
     NR_CUDA_LINEAR_F32,
@@ -108,7 +102,8 @@ typedef struct nr_cuda_backend {
     int device;
     bool plan_only; /* sizes alone: no context, no card */
     bool plain;     /* the plain kernels, bit-equal to the reference */
-    unsigned overlap; /* NR_CUDA_OVERLAP_*: launches that begin while the one before ends */
+    bool overlap;   /* launches begin while the one before ends (sm_90) */
+    bool early;     /* and let the next one begin at once */
     bool graphs;
     int sm, n_multiprocessors;
     char isa[16], card[64], pci[24];

@@ -77,8 +77,7 @@ static __device__ void store_head(const nr_cuda_kv_store_args &a, const nr_cuda_
 static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store_args a) {
     int32_t n_q = a.cos_sin ? a.n_heads : 0, heads = n_q + a.n_kv_heads, dim = a.head_dim;
     int32_t item = blockIdx.x * WARPS + threadIdx.y;
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.early);
     if (item >= a.m * heads) return;
     const nr_cuda_span s = a.spans[blockIdx.y];
     int32_t head = item % heads - n_q, i = item / heads;

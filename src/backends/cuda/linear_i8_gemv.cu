@@ -13,6 +13,7 @@
  * codes at the spikes, residual) comes beside its weights. Measured on an H200 without the last
  * two: 2.5 of 4.3 TB/s.
  */
+#include "cuda_launch.cuh"
 #include "linear_epilogue.cuh"
 #include "linear_variants.h"
 
@@ -197,8 +198,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     point_to_rows<TILES>(w, a, blockIdx.x * OUTS);
     load_weights<TILES, DEEP>(even, w, k_first, a.k_pad);
     for (int32_t i = threadIdx.x; i < 2 * 8 * GROUPS * OUTS; i += THREADS) (&sums[0][0])[i] = 0;
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.early);
     load_tokens<GROUPS>(&tokens, a);
 #pragma unroll
     for (int j = 0; j < GROUPS; j++)
@@ -246,17 +246,11 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
 
 template <int GROUPS, int TILES, int DEEP, int BLOCKS, bool WITH_X>
 static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStream_t stream) {
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
     int32_t tiles = (a->n_out + 16 * TILES - 1) / (16 * TILES);
-    config.gridDim = dim3((unsigned)NR_MIN(tiles, a->n_multiprocessors * BLOCKS));
-    config.blockDim = dim3(THREADS);
-    config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = overlap && a->sm == 90; /* other code does not wait */
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    return cudaLaunchKernelEx(&config, k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS, WITH_X>, *a);
+    return launch_kernel(k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS, WITH_X>,
+                         dim3((unsigned)NR_MIN(tiles, a->n_multiprocessors * BLOCKS)),
+                         dim3(THREADS), 0, overlap && a->sm == 90, /* other code does not wait */
+                         stream, *a);
 }
 
 /* Shapes worth trying; names as in linear_variants.h. The first two were the best of those without

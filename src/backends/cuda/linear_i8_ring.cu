@@ -88,8 +88,7 @@ static __device__ __forceinline__ int32_t load_tokens(const nr_cuda_linear_i8_ar
     const int32_t o = i % NR_CUDA_TILE_OUTLIERS, spikes = a.m * NR_CUDA_SPIKES;
     const bool has_outlier = token < a.m && o < a.n_outliers;
     const int32_t column = has_outlier ? a.outlier_columns[o] : 0;
-    wait_for_launch_before();
-    if (!a.early) let_next_launch_begin();
+    meet_neighbours(a.early);
     if (i == 0) barrier_expect(&s->codes_full, a.m * a.k_pad);
     if (i < 32) __syncwarp();
     if (i < a.m)
@@ -225,7 +224,6 @@ static __global__ void __launch_bounds__(THREADS, 2)
     ring_shared *s = (ring_shared *)shared;
     uint8_t *codes = shared + REST_BYTES, *stages = codes + a.m * codes_pitch(a);
     const ring r = {0, n_stages, 0};
-    if (a.early) let_next_launch_begin();
     if (threadIdx.x == 32 * PRODUCER) {
         for (int i = 0; i < n_stages; i++) {
             barrier_init(&s->full[i], 1);
@@ -246,6 +244,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
 /* Shared memory of a block, KB. What it leaves of 227 is for the launches beside it: rows to codes
  * take up to 20, a block of attention 20 and there are three or four on a multiprocessor. */
 static const int ways_kb[] = {200, 148, 118};
+#define SMALL_WAY 1
 
 int nr_cuda_ring_ways(void) {
     return (int)NR_COUNT(ways_kb);
@@ -267,7 +266,8 @@ bool nr_cuda_ring_fits(const nr_cuda_linear_i8_args *a) {
 
 cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream) {
     if (!nr_cuda_ring_fits(a)) return cudaErrorInvalidValue;
-    const int32_t stages = stages_of(a, way);
+    const int small = a->makes_room && stages_of(a, SMALL_WAY) > 0 ? SMALL_WAY : 0;
+    const int32_t stages = stages_of(a, way < 0 ? small : way);
     const int32_t tiles = (a->n_out + OUTS - 1) / OUTS;
     if (stages == 0) return cudaErrorInvalidValue;
     size_t bytes = REST_BYTES + (size_t)(a->m * codes_pitch(*a)) + (size_t)stages * STAGE_BYTES;

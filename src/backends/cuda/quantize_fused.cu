@@ -14,7 +14,7 @@
  * ended, where launches overlap.
  */
 #include "cuda_fused.h"
-#include "cuda_ptx.cuh"
+#include "cuda_launch.cuh"
 
 #define ROW_MAX 11264 /* values: with what else is needed they fill 48 KiB of shared memory */
 #define TOP (NR_CUDA_SPIKES + 1)
@@ -373,8 +373,7 @@ static __global__ void __launch_bounds__(THREADS, THREADS == 512   ? 2
     p.base = (int32_t)(blockIdx.x % CLUSTER) * 4 * GROUPS * THREADS;
     mark_outliers(&p, a);
     if (norm && GROUPS <= 2) load_weights<THREADS, GROUPS, SOURCE>(&weights, a, &p);
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.q.early);
     load_row<THREADS, GROUPS, SOURCE>(&p, a, at);
     if (norm) norm_row<THREADS, GROUPS, SOURCE>(&p, a, &weights, row, &s->total);
     find_top(&p, s);
@@ -400,6 +399,8 @@ static cudaError_t launch(const fused_args *a, bool overlap, cudaStream_t stream
     config.stream = stream;
     config.attrs = attributes;
     if (overlap) {
+        cudaError_t e = share_multiprocessor(k_quantize_fused<THREADS, GROUPS, SOURCE, CLUSTER>);
+        if (e != cudaSuccess) return e;
         attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[n++].val.programmaticStreamSerializationAllowed = 1;
     }
