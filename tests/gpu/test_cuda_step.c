@@ -158,6 +158,8 @@ static void test_fused(void **state) {
     assert_int_equal(r->cuda->ops[4].before,
                      NR_CUDA_BEFORE_NONE); /* h is not what it was made from */
     assert_int_equal(r->cuda->ops[5].before, NR_CUDA_BEFORE_GATED);
+    for (int i = 1; i < 6; i++) /* room beside the linear that attention follows */
+        if (i != 2) assert_int_equal(r->cuda->ops[i].u.i8.makes_room, i == 1);
 }
 
 /* Attention over another cache than was stored into, or past the stored row, leaves the storing
