@@ -79,7 +79,7 @@ PTX void tile_load_to(void *shared, const tile_map *map, uint64_t *barrier, int3
                      "l"((uint64_t)map), "r"(shared_address(barrier)), "r"(x), "r"(y)
                      : "memory");
 }
-/* `bytes` of memory as they lie to shared memory, all multiples of 16; they count for the barrier. */
+/* Bytes of memory as they lie to shared memory, all multiples of 16; they count for the barrier. */
 PTX void bulk_load(void *shared, const void *global, int32_t bytes, uint64_t *barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
                  "[%0], [%1], %2, [%3];" ::"r"(shared_address(shared)),

@@ -22,7 +22,8 @@ V_INLINE void meet_neighbours(bool early) {
 /* Kernels that share a multiprocessor must agree on how much of its memory is shared, or the second
  * waits until it is empty: all of it. */
 template <typename... P> static cudaError_t share_multiprocessor(void (*kernel)(P...)) {
-    return cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+    return cudaFuncSetAttribute((const void *)kernel,
+                                cudaFuncAttributePreferredSharedMemoryCarveout,
                                 cudaSharedmemCarveoutMaxShared);
 }
 

@@ -9,13 +9,13 @@
  * microseconds. Only what multiplies waits for them. Those launches are small and fit beside a
  * block of this one; the ways differ in the room that they leave them.
  *
- * A tile is 8 weight rows, so that tiles come out even on all multiprocessors; a stage 2048 codes of
- * k of them, 256 a warp: the engine takes some 40 clocks to be told of a copy, and has 110 for 2 KB.
- * Tokens are the 16 rows of mma.sync (8 of them nothing), weights its 8
- * columns: a lane has 16 consecutive codes of a token and the same of a weight row, which code of a
- * fragment is which k does not matter as long as both agree. Sums of the eight warps meet in shared
- * memory once a tile; one warp, another each time, makes the results while the others go on. Codes
- * of the weights at the tokens' spikes are kept as their stage goes by.
+ * A tile is 8 weight rows, so that tiles come out even on all multiprocessors; a stage 2048 codes
+ * of k of them, 256 a warp: to tell the engine of a copy takes some 40 clocks, and 2 KB come in 110.
+ * Tokens are the 16 rows of mma.sync (8 of them nothing), weights its 8 columns: a lane has 16
+ * consecutive codes of a token and the same of a weight row, which code of a fragment is which k
+ * does not matter as long as both agree. Sums of the eight warps meet in shared memory once a tile;
+ * one warp, another each time, makes the results while the others go on. Codes of the weights at
+ * the tokens' spikes are kept as their stage goes by.
  */
 #include "cuda_hopper.cuh"
 #include "cuda_launch.cuh"
@@ -163,8 +163,8 @@ static __device__ __forceinline__ void keep_spikes(int8_t (*kept)[OUTS], const u
     }
 }
 
-/* acc += this warp's codes of a stage. w, x: the stage's and the tokens' at this lane's; left: codes
- * of k from there on. */
+/* acc += this warp's codes of a stage. w, x: the stage's and the tokens' at this lane's; left:
+ * codes of k from there on. */
 static __device__ __forceinline__ void multiply(int32_t acc[2][4], const uint8_t *w,
                                                 const uint8_t *x, int32_t left) {
     const uint4 zero = make_uint4(0, 0, 0, 0);
