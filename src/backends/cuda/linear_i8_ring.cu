@@ -10,7 +10,7 @@
  * block of this one; the ways differ in the room that they leave them.
  *
  * A tile is 8 weight rows, so that tiles come out even on all multiprocessors; a stage 2048 codes
- * of k of them, 256 a warp: to tell the engine of a copy takes some 40 clocks, and 2 KB come in 110.
+ * of k of them, 256 a warp: the engine takes some 40 clocks a copy to be told, and 110 for 2 KB.
  * Tokens are the 16 rows of mma.sync (8 of them nothing), weights its 8 columns: a lane has 16
  * consecutive codes of a token and the same of a weight row, which code of a fragment is which k
  * does not matter as long as both agree. Sums of the eight warps meet in shared memory once a tile;

@@ -19,6 +19,7 @@
  * of weights are on their way all the time.
  */
 #include "cuda_hopper.cuh"
+#include "cuda_launch.cuh"
 #include "linear_tile.cuh"
 
 #define STEP 128 /* codes of k a stage */
@@ -111,7 +112,7 @@ static __device__ __forceinline__ void release(const tile_walk<OUTS, ROWS, ACROS
     }
 }
 
-/* By one thread. */
+/* By one thread. Weights of the first stages depend on no launch. */
 template <int OUTS, int ROWS, int ACROSS, int DOWN>
 static __device__ void feed(tile_walk<OUTS, ROWS, ACROSS, DOWN> walk, uint8_t *stages,
                             hopper_barriers *b, const tile_map *weights, const tile_map *codes,
@@ -120,17 +121,27 @@ static __device__ void feed(tile_walk<OUTS, ROWS, ACROSS, DOWN> walk, uint8_t *s
     const int W_PART = OUTS / DOWN, X_PART = ROWS / ACROSS;
     const int32_t w_at = walk.down * W_PART, x_at = walk.across * X_PART;
     ring r = {0, 0};
-    for (; walk.more(); walk.next()) {
+    int32_t begun = walk.more() ? min(S::STAGES, steps) : 0;
+    for (int32_t s = 0; s < begun; s++) {
+        barrier_expect(&b->full[s], S::STAGE_BYTES);
+        tile_load_to(stages + s * S::STAGE_BYTES + w_at * STEP, weights, &b->full[s], s * STEP,
+                     walk.n0() + w_at, walk.same_weights(), DOWN > 1);
+    }
+    wait_for_launch_before();
+    for (; walk.more(); walk.next(), begun = 0) {
         const int32_t n0 = walk.n0() + w_at, m0 = walk.m0() + x_at;
         for (int32_t s = 0; s < steps; s++) {
             uint8_t *stage = stages + r.stage * S::STAGE_BYTES;
-            barrier_wait(&b->empty[r.stage], r.parity ^ 1u);
-            barrier_expect(&b->full[r.stage], S::STAGE_BYTES);
+            if (s >= begun) {
+                barrier_wait(&b->empty[r.stage], r.parity ^ 1u);
+                barrier_expect(&b->full[r.stage], S::STAGE_BYTES);
+            }
             if (ROWS > 64 && walk.turn % walk.m_turns == 0) /* others come to the same weights */
                 for (int32_t p = s ? s + AHEAD : S::STAGES; p <= s + AHEAD && p < steps; p++)
                     tile_prefetch(weights, p * STEP, n0);
-            tile_load_to(stage + w_at * STEP, weights, &b->full[r.stage], s * STEP, n0,
-                         walk.same_weights(), DOWN > 1);
+            if (s >= begun)
+                tile_load_to(stage + w_at * STEP, weights, &b->full[r.stage], s * STEP, n0,
+                             walk.same_weights(), DOWN > 1);
             tile_load_to(stage + (OUTS + x_at) * STEP, codes, &b->full[r.stage], s * STEP, m0,
                          walk.same_tokens(), ACROSS > 1);
             advance<S::STAGES>(&r);
@@ -242,7 +253,7 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS>::THREADS,
     }
     if (alone) __syncthreads();
     else cluster_sync();
-    wait_for_launch_before();
+    if (threadIdx.x) meet_neighbours(a.early);
     if (threadIdx.x >= 128) {
         if (OUTS == 128) registers_up_to<208>(); /* 256 * 208 + 128 * 88: the launch's 384 * 168 */
         multiply<OUTS, ROWS, ACROSS, DOWN, ACTIVATES>(a, walk, stages, rest, steps);
@@ -302,7 +313,7 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) 
     auto kernel = k_linear_i8_wgmma<OUTS, ROWS, ACROSS, DOWN, ACTIVATES>;
     tile_map weights, codes;
     cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
+    cudaLaunchAttribute attributes[2] = {};
     cudaError_t e = map_of(&weights, a->weights, a->n_out_pad, a->k_pad, OUTS / DOWN);
     if (e == cudaSuccess) e = map_of(&codes, a->codes, a->m, a->k_pad, ROWS / ACROSS);
     if (e == cudaSuccess)
@@ -311,15 +322,17 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) 
     if (e != cudaSuccess) return e;
     int64_t turns = (int64_t)((a->n_out + OUTS * ACROSS - 1) / (OUTS * ACROSS)) *
                     ((a->m + ROWS * DOWN - 1) / (ROWS * DOWN));
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = cluster;
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    attributes[0].id = cudaLaunchAttributeClusterDimension;
+    attributes[0].val.clusterDim.x = cluster;
+    attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+    attributes[cluster > 1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[cluster > 1].val.programmaticStreamSerializationAllowed = 1;
     config.gridDim = dim3(cluster);
     config.blockDim = dim3(S::THREADS);
     config.dynamicSmemBytes = S::SHARED_BYTES;
     config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = cluster > 1;
+    config.attrs = attributes;
+    config.numAttrs = (cluster > 1) + a->overlap;
     int at_once = n_clusters((const void *)kernel, &config, a->n_multiprocessors * S::BLOCKS,
                              cluster);
     if (at_once == 0) return cudaErrorInvalidValue;
