@@ -29,7 +29,7 @@ int lab_failures;
 static const lab_section sections[] = {
     {"check-few", lab_check_linears, 20},   {"check-tile", lab_check_tiles, 20},
     {"check-wgmma", lab_check_wgmma, 15},   {"check-attention", lab_check_attention, 25},
-    {"check-rows", lab_check_rows, 15},
+    {"check-join", lab_check_join, 5},      {"check-rows", lab_check_rows, 15},
 
 #ifndef NR_CUDA_EMULATED
     {"copy", lab_time_copy, 10},            {"few", lab_time_few, 20},

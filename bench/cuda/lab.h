@@ -79,6 +79,7 @@ void lab_check_tiles(const lab_card *card);
 void lab_check_wgmma(const lab_card *card);
 void lab_check_rows(const lab_card *card);
 void lab_check_attention(const lab_card *card);
+void lab_check_join(const lab_card *card);
 void lab_time_copy(const lab_card *card);
 void lab_time_few(const lab_card *card);
 void lab_time_many(const lab_card *card);

@@ -203,7 +203,7 @@ typedef struct token_way {
     bool apart, no_linears, no_rest;
     bool overlap, early;
     int linear;
-    bool store_apart;
+    bool store_apart, join_apart;
 } token_way;
 
 static const token_way token_ways[] = {
@@ -220,6 +220,7 @@ static const token_way token_ways[] = {
     {"stream, early", false, false, false, true, true, STREAM},
     {"late", false, false, false, true, false, CHOSEN},
     {"early", false, false, false, true, true, CHOSEN},
+    {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
     {"early, ring 200", false, false, false, true, true, 0},
     {"early, ring 148", false, false, false, true, true, 1},
     {"early, ring 118", false, false, false, true, true, 2},
@@ -256,7 +257,16 @@ static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
     LAB_CHECK(nr_cuda_quantize(&b->q[0], s));
 }
 
-static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
+static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                           cudaStream_t s) {
+    (void)b;
+    if (way->no_rest) return;
+    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap, s));
+}
+
+/* Attention, and its result as codes. */
+static void token_attend(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                         cudaStream_t s) {
     nr_cuda_rope_args r = {b->qkv, QKV, b->positions, b->m, 2 * HEADS, HEAD_DIM, b->cos_sin};
     nr_cuda_kv_store_args k = {};
     if (way->no_rest) return;
@@ -282,14 +292,11 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
     a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
     a.overlap = way->overlap, a.early = way->early;
+    a.joined_later = !way->apart && !way->join_apart && !way->store_apart &&
+                     nr_cuda_attention_joins(&a);
     LAB_CHECK(nr_cuda_attention(&a, s));
-}
-
-static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
-                           cudaStream_t s) {
-    (void)b;
-    if (way->no_rest) return;
-    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap, s));
+    if (a.joined_later) LAB_CHECK(nr_cuda_join_quantize(&a, q, way->overlap, s));
+    else token_quantize(b, way, q, s);
 }
 
 static void token_gate(token_bed *b, const token_way *way, cudaStream_t s) {
@@ -307,9 +314,8 @@ static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
     nr_cuda_quantize_args q = b->q[0];
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->qkv, QKV, NULL, s);
-    token_attend(b, way, s);
     q.x = b->attention;
-    token_quantize(b, way, &q, s);
+    token_attend(b, way, &q, s);
     token_linear(b, way, &q, b->hidden, HIDDEN, b->hidden, s);
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->gate_up, 2 * FFN, NULL, s);

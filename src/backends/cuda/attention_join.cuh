@@ -14,6 +14,21 @@ struct partial_sums {
     float2 *ml;
     int32_t n_chunks, z0; /* z0: the first row of this launch */
 };
+static inline size_t partial_bytes(const nr_cuda_attention_args *a, int32_t rows, int dim) {
+    const size_t n_chunks = (size_t)(a->n_keys_max + CHUNK - 1) / CHUNK;
+    return (size_t)rows * (size_t)a->n_heads * n_chunks *
+           ((size_t)dim * sizeof(float) + sizeof(float2));
+}
+/* Of `rows` rows from z0 on, at the beginning of the workspace. */
+static inline partial_sums partial_sums_of(const nr_cuda_attention_args *a, int32_t z0,
+                                           int32_t rows, int dim) {
+    partial_sums p = {};
+    p.n_chunks = (a->n_keys_max + CHUNK - 1) / CHUNK;
+    p.z0 = z0;
+    p.o = (float *)a->workspace;
+    p.ml = (float2 *)(p.o + (size_t)rows * (size_t)a->n_heads * (size_t)p.n_chunks * (size_t)dim);
+    return p;
+}
 
 V_INLINE int32_t keys_of(const nr_cuda_span &s, int32_t row, bool causal) {
     return causal ? min(s.n_keys, s.pos0 + row + 1) : s.n_keys;
@@ -28,9 +43,9 @@ V_INLINE void load_parts(float part[][4], const float *o, int i) {
     part[i][0] = v.x, part[i][1] = v.y, part[i][2] = v.z, part[i][3] = v.w;
 }
 
-/* By a warp of a head: y = VALUES values of this lane of the row, from o on in each of the n chunks,
- * DIM apart. The factors of 32 chunks at a time, a lane each; parts of AHEAD chunks are on their way
- * while those are made. */
+/* By a warp of a head: y = VALUES values of this lane of the row, from o on in each of the n
+ * chunks, DIM apart. The factors of 32 chunks at a time, a lane each; parts of AHEAD chunks are on
+ * their way while those are made. */
 template <int DIM, int VALUES>
 V_INLINE void join_chunks(float y[VALUES], const float *o, const float2 *ml, int32_t n) {
     const int AHEAD = 16, lane = threadIdx.x % 32;

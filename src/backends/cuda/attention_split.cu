@@ -240,20 +240,16 @@ static __global__ void __launch_bounds__(DIM)
 
 /* As many rows at a time as the workspace has room for. */
 template <int DIM> static cudaError_t launch(const nr_cuda_attention_args *a, cudaStream_t stream) {
-    partial_sums p = {};
-    p.n_chunks = (a->n_keys_max + CHUNK - 1) / CHUNK;
-    const size_t chunks = (size_t)a->n_heads * (size_t)p.n_chunks;
     const int32_t n_rows = a->n_spans * a->m;
-    const size_t at_once = a->workspace_bytes / (chunks * (DIM * sizeof(float) + sizeof(float2)));
+    const size_t at_once = a->workspace_bytes / partial_bytes(a, 1, DIM);
     const int32_t step = (int32_t)NR_MIN(at_once, (size_t)n_rows);
     cudaError_t e = step > 0 ? cudaSuccess : cudaErrorInvalidValue;
-    for (; e == cudaSuccess && p.z0 < n_rows; p.z0 += step) {
-        const int32_t rows = NR_MIN(step, n_rows - p.z0);
-        p.o = (float *)a->workspace;
-        p.ml = (float2 *)(p.o + chunks * (size_t)rows * DIM);
+    for (int32_t z0 = 0; e == cudaSuccess && z0 < n_rows; z0 += step) {
+        const int32_t rows = NR_MIN(step, n_rows - z0);
+        const partial_sums p = partial_sums_of(a, z0, rows, DIM);
         dim3 grid((unsigned)p.n_chunks, (unsigned)a->n_heads, (unsigned)rows);
         e = launch_kernel(k_attention_split<DIM>, grid, THREADS, 0, a->overlap, stream, *a, p);
-        if (e == cudaSuccess)
+        if (e == cudaSuccess && !a->joined_later)
             e = launch_kernel(k_attention_join<DIM>, dim3(grid.y, grid.z), DIM, 0, a->overlap,
                               stream, *a, p);
     }
@@ -263,6 +259,7 @@ template <int DIM> static cudaError_t launch(const nr_cuda_attention_args *a, cu
 cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_t stream) {
     if (!nr_cuda_attention_tile_fits(a) || a->dtype != NR_DTYPE_I8) return cudaErrorInvalidValue;
     if (a->k && !nr_cuda_attention_stores(a)) return cudaErrorInvalidValue;
+    if (a->joined_later && !nr_cuda_attention_joins(a)) return cudaErrorInvalidValue;
     if (a->head_dim <= 64) return launch<64>(a, stream);
     if (a->head_dim <= 96) return launch<96>(a, stream);
     return launch<128>(a, stream);

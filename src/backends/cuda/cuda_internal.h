@@ -44,8 +44,9 @@ typedef enum nr_cuda_kind {
 /* What is computed on the way to a linear's codes: the op whose result its x is. */
 typedef enum nr_cuda_before {
     NR_CUDA_BEFORE_NONE,
-    NR_CUDA_BEFORE_NORM,  /* op.norm */
-    NR_CUDA_BEFORE_GATED  /* op.x, op.act */
+    NR_CUDA_BEFORE_NORM,     /* op.norm */
+    NR_CUDA_BEFORE_GATED,    /* op.x, op.act */
+    NR_CUDA_BEFORE_ATTENTION /* the record in front, joined_later */
 } nr_cuda_before;
 
 /* Zeroed before it is filled: it is hashed as bytes. */

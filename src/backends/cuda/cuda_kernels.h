@@ -127,10 +127,15 @@ typedef struct nr_cuda_attention_args {
     int64_t ldk;
     const int32_t *positions; /* device [rows] */
     const float *cos_sin;
+    /* y is not written: nr_cuda_join_quantize makes it from what is left in the workspace. For what
+     * nr_cuda_attention_joins says. */
+    bool joined_later;
 } nr_cuda_attention_args;
 /* An i8 cache that a fast kernel is for; of those, one row a span, causal. */
 bool nr_cuda_attention_rotates(const nr_cuda_attention_args *args);
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *args);
+/* Of what stores: heads of 128 values, rows behind one another, all of them at once, sm_90. */
+bool nr_cuda_attention_joins(const nr_cuda_attention_args *args);
 /* One span, not causal, over an f32 cache that a fast kernel is for; k and v have all its keys. */
 bool nr_cuda_attention_skips_cache(const nr_cuda_attention_args *args);
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);

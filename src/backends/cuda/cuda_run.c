@@ -11,6 +11,8 @@ static cudaError_t run_quantize(nr_cuda_backend *be, const nr_cuda_op *op) {
         return nr_cuda_norm_quantize(&op->norm, q, overlap, be->stream);
     if (op->before == NR_CUDA_BEFORE_GATED)
         return nr_cuda_gated_quantize(op->x, (nr_activation)op->act, q, overlap, be->stream);
+    if (op->before == NR_CUDA_BEFORE_ATTENTION)
+        return nr_cuda_join_quantize(&op[-1].u.attention, q, overlap, be->stream);
     return nr_cuda_quantize_rows(q, overlap, be->stream);
 }
 

@@ -266,10 +266,9 @@ bool nr_cuda_ring_fits(const nr_cuda_linear_i8_args *a) {
 
 cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream) {
     if (!nr_cuda_ring_fits(a)) return cudaErrorInvalidValue;
-    const int small = a->makes_room && stages_of(a, SMALL_WAY) > 0 ? SMALL_WAY : 0;
-    const int32_t stages = stages_of(a, way < 0 ? small : way);
-    const int32_t tiles = (a->n_out + OUTS - 1) / OUTS;
-    if (stages == 0) return cudaErrorInvalidValue;
+    if (way < 0) way = a->makes_room ? SMALL_WAY : 0;
+    if (stages_of(a, way) == 0) way = 0;
+    const int32_t stages = stages_of(a, way), tiles = (a->n_out + OUTS - 1) / OUTS;
     size_t bytes = REST_BYTES + (size_t)(a->m * codes_pitch(*a)) + (size_t)stages * STAGE_BYTES;
     cudaError_t e = cudaFuncSetAttribute((const void *)k_linear_i8_ring,
                                          cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -28,7 +28,8 @@ cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int wa
                                          cudaStream_t stream);
 /* Weights through a ring in shared memory, which fills before the launch before has ended: sm 90,
  * up to 8 rows, what tiles need, and codes of the rows that leave room. way: one of
- * nr_cuda_ring_ways(), which differ in shared memory (KB of a block); -1: what suits. */
+ * nr_cuda_ring_ways(), which differ in shared memory (KB of a block); -1: what
+ * suits. The first where the codes leave no room. */
 cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
 bool nr_cuda_ring_fits(const nr_cuda_linear_i8_args *a);
 int nr_cuda_ring_ways(void);

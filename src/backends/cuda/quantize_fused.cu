@@ -13,6 +13,7 @@
  * What depends on nothing computed (outlier columns, gamma) is loaded before the launch before has
  * ended, where launches overlap.
  */
+#include "attention_join.cuh"
 #include "cuda_fused.h"
 #include "cuda_launch.cuh"
 
@@ -20,9 +21,18 @@
 #define TOP (NR_CUDA_SPIKES + 1)
 #define CANDIDATES 128
 #define CHAINS_STEP 512 /* a row in shared memory is filled up to a multiple of it */
-#define ALL 0xffffffffu
 
-enum row_source { SOURCE_PLAIN, SOURCE_RMS, SOURCE_LAYER, SOURCE_GATED };
+enum row_source { SOURCE_PLAIN, SOURCE_RMS, SOURCE_LAYER, SOURCE_GATED, SOURCE_CHUNKS };
+
+/* What attention left of the rows, one a span: heads of JOIN_DIM values, four a lane of a warp; the
+ * warps of eight blocks have one or two heads each. */
+#define JOIN_DIM 128
+#define JOIN_HEADS_MAX 64
+struct attended_chunks {
+    const nr_cuda_span *spans;
+    partial_sums sums;
+    int32_t n_heads;
+};
 
 struct fused_args {
     nr_cuda_quantize_args q;
@@ -30,6 +40,7 @@ struct fused_args {
     const float *gamma, *beta;
     float eps;
     nr_activation activation;
+    attended_chunks chunks;
 };
 
 /* A candidate's order: bits of |x| + 1, then the complement of its column; 0: none. */
@@ -132,6 +143,19 @@ static __device__ float chains_of_row(float *row, int32_t n, float mean, float *
 
 static __device__ __forceinline__ void put4(float x[4], const float4 &v) {
     x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
+}
+
+/* The row from n chunks. */
+template <int THREADS, int GROUPS>
+static __device__ __forceinline__ void join_row(row_part<THREADS, GROUPS> *p,
+                                                const attended_chunks &c, int64_t at, int32_t n) {
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++) {
+        const int32_t head = p->column(4 * j) / JOIN_DIM;
+        const int64_t first = (at * c.n_heads + head) * c.sums.n_chunks;
+        const float *o = c.sums.o + first * JOIN_DIM + p->column(4 * j) % JOIN_DIM;
+        join_chunks<JOIN_DIM, 4>(&p->x[4 * j], o, c.sums.ml + first, head < c.n_heads ? n : 0);
+    }
 }
 
 /* The row as it is read; for a gate, with the gate applied. */
@@ -365,16 +389,19 @@ static __global__ void __launch_bounds__(THREADS, THREADS == 512   ? 2
     float *row = (float *)(shared + (sizeof *s + 15) / 16 * 16);
     const int64_t at = blockIdx.x / CLUSTER;
     const bool norm = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER;
-    static_assert(CLUSTER == 1 || SOURCE == SOURCE_PLAIN || SOURCE == SOURCE_GATED,
+    static_assert(CLUSTER == 1 || !(SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER),
                   "a norm needs the whole row");
     row_part<THREADS, GROUPS> p;
     norm_weights<GROUPS> weights;
     float scale, inverse;
+    int32_t n_chunks = 0;
     p.base = (int32_t)(blockIdx.x % CLUSTER) * 4 * GROUPS * THREADS;
     mark_outliers(&p, a);
     if (norm && GROUPS <= 2) load_weights<THREADS, GROUPS, SOURCE>(&weights, a, &p);
+    if (SOURCE == SOURCE_CHUNKS) n_chunks = chunks_of(a.chunks.spans[at], 0, true);
     meet_neighbours(a.q.early);
-    load_row<THREADS, GROUPS, SOURCE>(&p, a, at);
+    if constexpr (SOURCE == SOURCE_CHUNKS) join_row(&p, a.chunks, at, n_chunks);
+    else load_row<THREADS, GROUPS, SOURCE>(&p, a, at);
     if (norm) norm_row<THREADS, GROUPS, SOURCE>(&p, a, &weights, row, &s->total);
     find_top(&p, s);
     if (CLUSTER > 1) join_cluster<CLUSTER>(s);
@@ -494,4 +521,27 @@ cudaError_t nr_cuda_quantize_rows(const nr_cuda_quantize_args *q, bool overlap,
     a.q = *q;
     a.in = q->x;
     return fits(&a) ? choose<SOURCE_PLAIN>(&a, overlap, stream) : nr_cuda_quantize(q, stream);
+}
+
+bool nr_cuda_attention_joins(const nr_cuda_attention_args *a) {
+    return a->sm == 90 && a->head_dim == JOIN_DIM && a->n_heads <= JOIN_HEADS_MAX &&
+           a->ldy == (int64_t)a->n_heads * JOIN_DIM && nr_cuda_attention_stores(a) &&
+           partial_bytes(a, a->n_spans, JOIN_DIM) <= a->workspace_bytes;
+}
+
+cudaError_t nr_cuda_join_quantize(const nr_cuda_attention_args *attention,
+                                  const nr_cuda_quantize_args *q, bool overlap,
+                                  cudaStream_t stream) {
+    fused_args a = {};
+    a.q = *q;
+    a.in = q->x;
+    a.chunks.spans = attention->spans;
+    a.chunks.sums = partial_sums_of(attention, 0, attention->n_spans, JOIN_DIM);
+    a.chunks.n_heads = attention->n_heads;
+    if (!fits(&a) || !nr_cuda_attention_joins(attention) || q->x != attention->y ||
+        q->m != attention->n_spans || q->n_in != attention->ldy || q->ldx != attention->ldy)
+        return cudaErrorInvalidValue;
+    return attention->n_heads <= JOIN_HEADS_MAX / 2
+               ? launch<128, 1, SOURCE_CHUNKS, 8>(&a, overlap, stream)
+               : launch<128, 2, SOURCE_CHUNKS, 8>(&a, overlap, stream);
 }
