@@ -486,7 +486,7 @@ static cudaError_t choose(const fused_args *a, bool overlap, cudaStream_t stream
     const int32_t n = a->q.n_in;
     const bool norm = SOURCE == SOURCE_RMS || SOURCE == SOURCE_LAYER;
     int way = n <= 1024 ? 1 : n <= 4096 ? 3 : 5;
-    if (n > 4096 && a->q.m <= 4 && !norm && has_clusters()) way = CLUSTER_WAY;
+    if (n > 4096 && a->q.m <= 8 && !norm && has_clusters()) way = CLUSTER_WAY;
     return launch_way<SOURCE>(a, a->q.way ? a->q.way : way, overlap, stream);
 }
 
