@@ -51,6 +51,10 @@ static inline void copy_16(void *shared, const void *global, bool valid) {
     if ((uintptr_t)shared % 16 || (valid && (uintptr_t)global % 16)) abort();
     emulate_copy(shared, valid ? global : NULL, 16);
 }
+static inline void copy_4(void *shared, const void *global, bool valid) {
+    if ((uintptr_t)shared % 4 || (valid && (uintptr_t)global % 4)) abort();
+    emulate_copy(shared, valid ? global : NULL, 4);
+}
 static inline void copy_commit(void) { emulate_copy_commit(); }
 template <int N> static inline void copy_wait(void) { emulate_copy_wait(N); }
 static inline uint4 load_once(const void *p) {

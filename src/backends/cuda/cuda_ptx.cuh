@@ -64,6 +64,12 @@ PTX void copy_16(void *shared, const void *global, bool valid) {
                  "l"(global), "r"(valid ? 16 : 0)
                  : "memory");
 }
+/* 4 bytes, likewise. */
+PTX void copy_4(void *shared, const void *global, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(valid ? 4 : 0)
+                 : "memory");
+}
 PTX void copy_commit(void) {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
