@@ -214,7 +214,7 @@ static cudaError_t run_chosen(const nr_cuda_linear_i8_args *a) {
 
 const char *lab_way_name(int way, char name[LAB_NAME]) {
     const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
-    snprintf(name, LAB_NAME, "%dx%d, %dx%d", w->outs, w->rows, w->across, w->down);
+    snprintf(name, LAB_NAME, "%dx%d, %d", w->outs, w->rows, w->step);
     return name;
 }
 
@@ -272,6 +272,7 @@ static const linear_case many_small[] = {
     {130, 300, 592, 8, NR_ACTIVATION_SILU, true, true},
     {577, 144, 320, 3, NR_ACTIVATION_QUICK_GELU, true, false},
     {200, 1040, 144, 32, NR_ACTIVATION_GELU, false, true},
+    {66, 40, 4096, 2, NR_ACTIVATION_QUICK_GELU, true, true}, /* to -100, where e^x is past 2^64 */
     {129, 130, 4096, 8, NR_ACTIVATION_NONE, true, true},
 };
 static const linear_case many_big[] = {

@@ -36,6 +36,13 @@ PTX float exp2_fast(float x) {
     return y;
 }
 
+/* 1 / x to 1 unit of the last place, of the same unit; denormals are 0. */
+PTX float reciprocal_fast(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* Four 8x16-byte matrices; lanes 8i..8i+7 give the rows of matrix i, each 16 bytes, and lane 4g+t
  * gets bytes 4t..4t+3 of row g of matrix i in r[i]. */
 PTX void load_matrices(uint32_t r[4], const void *row) {
@@ -55,6 +62,12 @@ PTX void load_matrices_transposed(uint32_t r[4], const void *row) {
 PTX void copy_16(void *shared, const void *global, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
                  "l"(global), "r"(valid ? 16 : 0)
+                 : "memory");
+}
+/* 4 bytes, likewise. */
+PTX void copy_4(void *shared, const void *global, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(valid ? 4 : 0)
                  : "memory");
 }
 PTX void copy_commit(void) {

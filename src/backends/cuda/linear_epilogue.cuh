@@ -8,10 +8,15 @@
 
 #include "cuda_ptx.cuh"
 
-/* Byte j of a word of codes as a float: its bits put into 2^23 + 128 + code, then taken off. */
-V_INLINE float code_at(uint32_t codes, int j) {
-    uint32_t bits = __byte_perm(codes ^ 0x80808080u, 0x4b000000u, 0x7440u + (uint32_t)j);
+/* Byte j of a word of bytes code + 128 as the code in a float: its bits put into 2^23 + 128 + code,
+ * then that taken off. */
+V_INLINE float offset_code_at(uint32_t bytes, int j) {
+    uint32_t bits = __byte_perm(bytes, 0x4b000000u, 0x7440u + (uint32_t)j);
     return __fsub_rn(__uint_as_float(bits), 8388736.0f);
+}
+/* Byte j of a word of codes. */
+V_INLINE float code_at(uint32_t codes, int j) {
+    return offset_code_at(codes ^ 0x80808080u, j);
 }
 
 /* Spikes that every row has: fewer than 4 only where the columns are too few. */
