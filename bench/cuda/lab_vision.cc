@@ -72,7 +72,7 @@ static tower make_tower(const lab_card *card) {
     span.k = lab_device(keys), span.v = lab_device(keys);
     span.m = span.n_keys = POSITIONS;
     t.span = lab_upload_of(&span, 1);
-    t.workspace_bytes = nr_cuda_attention_workspace(HIDDEN, CAP, card->n_multiprocessors);
+    t.workspace_bytes = (size_t)POSITIONS * 11008; /* as the engine has it: a row's codes each */
     t.workspace = lab_device(t.workspace_bytes);
     t.pool = (int8_t *)lab_device(POOL_BYTES);
     lab_fill_codes(t.pool, POOL_BYTES, lab_seed + 8);

@@ -163,4 +163,135 @@ V_INLINE void load_values(uint32_t b[4], const int8_t (*v)[PITCH], int h, int j)
     b[2] = __byte_perm(r[0], r[1], 0x7531), b[3] = __byte_perm(r[2], r[3], 0x7531);
 }
 
+/* ---- rows of a warp: 16, the lane 4g+t has g and g + 8 ---- */
+
+/* The warp's rows g and g + 8 of q as left sides of the products, and their factors. Rows past the
+ * last are zero. */
+template <int DIM>
+V_INLINE void load_queries(uint32_t a[DIM / 32][DIGITS][4], float factor[2],
+                           const nr_cuda_attention_args &args, int32_t row0, int32_t head,
+                           int32_t n_rows) {
+    const int32_t t = threadIdx.x % 4, g = threadIdx.x % 32 / 4, dim = args.head_dim;
+    const float scale = __fmul_rn(args.scale, LOG2_E);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const int32_t row = threadIdx.x / 32 * 16 + g + 8 * h;
+        const bool any = row < n_rows;
+        const float *x = args.q + (row0 + row) * args.ldq + (int64_t)head * dim;
+        const float *cos_sin = any ? turn_of(args, row0 + row) : NULL;
+        float v[DIM / 16][4];
+        uint32_t largest = 0;
+#pragma unroll
+        for (int i = 0; i < DIM / 16; i++) {
+            load_four(v[i], x, 16 * i + 4 * t, any ? dim : 0, cos_sin);
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                v[i][e] = __fmul_rn(v[i][e], scale);
+                largest = max(largest, magnitude(v[i][e]));
+            }
+        }
+        largest = max(largest, __shfl_xor_sync(ALL, largest, 1));
+        largest = max(largest, __shfl_xor_sync(ALL, largest, 2));
+        const fixed_point f = fixed_point_of(largest);
+        factor[h] = f.down;
+#pragma unroll
+        for (int i = 0; i < DIM / 16; i++) {
+            uint32_t word[DIGITS];
+            gather_digits(word, digits_of(v[i][0], f.up), digits_of(v[i][1], f.up),
+                          digits_of(v[i][2], f.up), digits_of(v[i][3], f.up));
+#pragma unroll
+            for (int j = 0; j < DIGITS; j++) a[i / 2][j][i % 2 * 2 + h] = word[j];
+        }
+    }
+}
+
+/* The sum of a row's weights over the lanes that share it: a tree by the bits of the key's number,
+ * from 0, then 3 to 5, then 1 and 2. */
+V_INLINE float sum_weights(const float x[CHUNK / 8][4], int half) {
+    float sum[CHUNK / 8];
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++) sum[n] = __fadd_rn(x[n][2 * half], x[n][2 * half + 1]);
+#pragma unroll
+    for (int step = 1; step < CHUNK / 8; step *= 2)
+#pragma unroll
+        for (int n = 0; n < CHUNK / 8; n += 2 * step) sum[n] = __fadd_rn(sum[n], sum[n + step]);
+    sum[0] = __fadd_rn(sum[0], __shfl_xor_sync(ALL, sum[0], 1));
+    return __fadd_rn(sum[0], __shfl_xor_sync(ALL, sum[0], 2));
+}
+
+/* Scores of this lane's row (g: half 0, g + 8: half 1) to weights with the values' scales in them,
+ * and from there to digits (as bits). visible: keys of the chunk that the row sees. Returns what
+ * becomes of the row's old sums, and of the chunk's. */
+V_INLINE chunk_factors weigh_chunk(float s[CHUNK / 8][4], int half, int32_t visible, float factor,
+                                   row_state *state, const float *v_scale) {
+    const int t = threadIdx.x % 4;
+    float m = -INFINITY, largest = 0.0f;
+    if (visible < CHUNK) {
+#pragma unroll
+        for (int i = 0; i < CHUNK / 4; i++)
+            if (i / 2 * 8 + 2 * t + i % 2 >= visible) s[i / 2][2 * half + i % 2] = -INFINITY;
+    }
+#pragma unroll
+    for (int i = 0; i < CHUNK / 4; i++) m = fmaxf(s[i / 2][2 * half + i % 2], m);
+    m = fmaxf(m, __shfl_xor_sync(ALL, m, 1));
+    m = fmaxf(m, __shfl_xor_sync(ALL, m, 2));
+    m = __fmul_rn(m, factor);
+    const float from = m == -INFINITY ? 0.0f : m;
+#pragma unroll
+    for (int i = 0; i < CHUNK / 4; i++) {
+        float *x = &s[i / 2][2 * half + i % 2];
+        *x = weight_of(*x, factor, from);
+    }
+    const chunk_factors f = add_chunk(state, m, sum_weights(s, half));
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++) {
+        float2 scale = *(const float2 *)&v_scale[8 * n + 2 * t];
+        s[n][2 * half] = __fmul_rn(s[n][2 * half], scale.x);
+        s[n][2 * half + 1] = __fmul_rn(s[n][2 * half + 1], scale.y);
+    }
+    if (visible < CHUNK) { /* scales past the end may be anything */
+#pragma unroll
+        for (int i = 0; i < CHUNK / 4; i++)
+            if (i / 2 * 8 + 2 * t + i % 2 >= visible) s[i / 2][2 * half + i % 2] = 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < CHUNK / 4; i++) largest = fmaxf(s[i / 2][2 * half + i % 2], largest);
+    largest = fmaxf(largest, __shfl_xor_sync(ALL, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(ALL, largest, 2));
+    const fixed_point p = fixed_point_of(magnitude(largest));
+#pragma unroll
+    for (int i = 0; i < CHUNK / 4; i++) {
+        float *x = &s[i / 2][2 * half + i % 2];
+        *x = __uint_as_float(digits_of(*x, p.up));
+    }
+    chunk_factors scaled = {f.old_part, __fmul_rn(f.new_part, p.down)};
+    return scaled;
+}
+
+/* Digits of weights, as weigh_chunk leaves them, to left sides of the products with values. */
+V_INLINE void gather_weights(uint32_t a[CHUNK / 32][DIGITS][4], const float w[CHUNK / 8][4]) {
+#pragma unroll
+    for (int r = 0; r < CHUNK / 8; r++) { /* register r % 4 of the left side, 32 keys r / 4 */
+        const int n = r / 4 * 4 + r % 4 / 2 * 2, h = 2 * (r % 2);
+        uint32_t word[DIGITS];
+        gather_digits(word, __float_as_uint(w[n][h]), __float_as_uint(w[n][h + 1]),
+                      __float_as_uint(w[n + 1][h]), __float_as_uint(w[n + 1][h + 1]));
+#pragma unroll
+        for (int i = 0; i < DIGITS; i++) a[r / 4][i][r % 4] = word[i];
+    }
+}
+
+V_INLINE head_rows rows_of(const nr_cuda_attention_args &a, const nr_cuda_span &s, int32_t head) {
+    const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
+    head_rows h = {(const int8_t *)s.k + base * a.head_dim,
+                   (const int8_t *)s.v + base * a.head_dim,
+                   s.k_scale + base,
+                   s.v_scale + base,
+                   0,
+                   a.head_dim,
+                   a.head_dim,
+                   a.cap};
+    return h;
+}
+
 #endif

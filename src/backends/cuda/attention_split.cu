@@ -265,10 +265,11 @@ cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_
     return launch<128>(a, stream);
 }
 
-/* A row's chunks, where heads of 16 values take the room of 64; or the digits of one head. */
+/* A row's chunks, where heads of 16 values take the room of 64; or digits or halves of a head. */
 size_t nr_cuda_attention_fast_workspace(int64_t values_max, int64_t keys_max) {
     size_t values = (size_t)NR_MAX(values_max, 16), keys = (size_t)(keys_max + 3) / 4 * 4;
     size_t row =
         (values / 16) * ((keys + CHUNK - 1) / CHUNK) * (64 * sizeof(float) + sizeof(float2));
-    return NR_MAX(row, keys * 2 * (DIGITS * 96 + sizeof(float)));
+    size_t halves = (keys + NR_CUDA_HALVES_KEYS - 1) / NR_CUDA_HALVES_KEYS * NR_CUDA_HALVES_RECORD;
+    return NR_MAX(NR_MAX(row, halves), keys * 2 * (DIGITS * 96 + sizeof(float)));
 }
