@@ -54,7 +54,7 @@ template <int DIM>
 static __device__ __forceinline__ void begin_scores(int32_t sums[DIGITS][CHUNK / 2],
                                                     const uint32_t q[DIM / 32][DIGITS][4],
                                                     const uint8_t (*k)[ROW_BYTES]) {
-    const uint64_t keys = tile_descriptor(k);
+    const uint64_t keys = tile_descriptor<128>(k);
 #pragma unroll
     for (int i = 0; i < DIGITS; i++)
 #pragma unroll

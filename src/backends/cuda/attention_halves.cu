@@ -107,8 +107,8 @@ static __device__ __forceinline__ void split_queries(uint32_t q[2][DIM / 16][4],
 static __device__ __forceinline__ void begin_scores(float s[KEYS / 2],
                                                     const uint32_t q[2][DIM / 16][4],
                                                     const uint8_t *record) {
-    const uint64_t k = tile_descriptor(record + TILE_K * TILE_BYTES);
-    const uint64_t left = tile_descriptor(record + (TILE_K + 1) * TILE_BYTES);
+    const uint64_t k = tile_descriptor<128>(record + TILE_K * TILE_BYTES);
+    const uint64_t left = tile_descriptor<128>(record + (TILE_K + 1) * TILE_BYTES);
 #pragma unroll
     for (int i = 0; i < DIM / 16; i++) product_halves<false>(s, q[1][i], k + 2 * i, i > 0);
 #pragma unroll
@@ -121,8 +121,8 @@ static __device__ __forceinline__ void begin_scores(float s[KEYS / 2],
 static __device__ __forceinline__ void begin_values(float o[DIM / 2],
                                                     const uint32_t w[2][KEYS / 16][4],
                                                     const uint8_t *record) {
-    const uint64_t v = tile_descriptor(record + TILE_V * TILE_BYTES);
-    const uint64_t left = tile_descriptor(record + (TILE_V + 1) * TILE_BYTES);
+    const uint64_t v = tile_descriptor<128>(record + TILE_V * TILE_BYTES);
+    const uint64_t left = tile_descriptor<128>(record + (TILE_V + 1) * TILE_BYTES);
     const int STEP = 16 * 128 / 16; /* 16 keys further on */
 #pragma unroll
     for (int i = 0; i < KEYS / 16; i++) product_halves<true>(o, w[1][i], v + STEP * i, i > 0);
