@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * linear_i8_wgmma.cu - i8 linears of more than a few rows on Hopper: the copy engine brings tiles
- * of 128 codes of k, one or two warpgroups multiply them straight from shared memory, each 64
- * weight rows by ROWS tokens. One warp feeds the engine; three watch the stages go by and keep the
- * weight codes at the tokens' spikes (linear_tile.cuh), and lay out what the epilogue needs.
- *
- * A multiprocessor at full rate would want 58 bytes a clock of tiles of 128 x 160, more than its
- * share of the L2 cache. So neighbours form a cluster: ACROSS blocks with the same tokens and DOWN
- * blocks with the same weights each fetch their part of what they share and the engine writes it to
- * all of them. Their rings run in step: a stage is free when the multiplying and watching warps of
- * all blocks that it is written from have arrived, and at the end all wait for one another, as a
- * block's shared memory must outlive what others write to it.
+ * of codes of k, one or two warpgroups multiply them straight from shared memory, each 64 weight
+ * rows by ROWS tokens. One warp feeds the engine; three or seven watch the stages go by and keep
+ * the weight codes at the tokens' spikes (linear_tile.cuh), and copy what the epilogue needs.
  *
  * Blocks are persistent, so the first stages of the next tile come while the last one is written.
- * Tiles are as wide in tokens as makes the waves of blocks come out even: 616 tokens are 4 * 154,
- * and 4096 outputs then 32 * 4 = 128 tiles of 128 x 160 for 132 multiprocessors. Few rows (9 to
- * 64) are tiles of 64 weight rows by all tokens, two blocks a multiprocessor, so that some 100 KB
- * of weights are on their way all the time.
+ * Tiles of 128 weight rows are as wide in tokens as makes the waves of blocks come out even: 616
+ * tokens are 4 * 154, and 4096 outputs then 32 * 4 = 128 tiles of 128 x 160 for 132
+ * multiprocessors. Tiles of 64 weight rows are two blocks a multiprocessor: for few rows (9 to 64),
+ * so that some 100 KB of weights are on their way all the time, and for small matrices, where the
+ * epilogue of one block runs beside the products of the other.
+ *
+ * Rejected: clusters whose blocks fetch what they share once. Two or four blocks were slower than
+ * one, since the L2 cache is at 40 % and a stage is given back later.
  */
 #include "cuda_hopper.cuh"
 #include "linear_tile.cuh"
@@ -297,23 +294,27 @@ struct tile_way {
         }                                                                                          \
     }
 static const tile_way ways[] = {
-    WAY(64, 16, 128),  WAY(64, 32, 128),   WAY(64, 64, 128),
-    WAY(128, 64, 128), WAY(128, 128, 128), WAY(128, 160, 128), WAY(128, 160, 64),
+    WAY(64, 16, 128), WAY(64, 32, 128),  WAY(64, 64, 128),  WAY(64, 80, 128),
+    WAY(128, 80, 128), WAY(128, 128, 128), WAY(128, 160, 128), WAY(128, 160, 64),
 };
 
-/* Predicted nanoseconds: waves of tiles, each a start and an epilogue that grow with the tokens,
- * and stages. */
+/* Predicted nanoseconds: waves of tiles, each a start, spikes and an epilogue that grow with the
+ * tokens, and stages of 128 codes. Two blocks of a multiprocessor share its time; a block that is
+ * alone waits longer. */
 static int64_t cost(const nr_cuda_tile_way *w, const nr_cuda_linear_i8_args *a) {
-    int64_t tiles = (int64_t)((a->n_out + w->outs - 1) / w->outs) * ((a->m + w->rows - 1) / w->rows);
-    int64_t tile = 3000 + 20 * w->rows + (int64_t)a->k_pad * (1500 + 20 * w->rows) / 1000;
-    return (tiles + a->n_multiprocessors - 1) / a->n_multiprocessors * tile;
+    const int64_t rows = w->rows, slots = a->n_multiprocessors, steps = (a->k_pad + 127) / 128;
+    int64_t tiles = (a->n_out + w->outs - 1) / w->outs * ((a->m + rows - 1) / rows);
+    int64_t waves = (tiles + slots - 1) / slots;
+    if (w->outs == 128) return waves * (1000 + 53 * rows + steps * (148 + 17 * rows / 10));
+    int64_t tile = 500 + 27 * rows + steps * (73 + 8 * rows / 7);
+    return waves == 1 ? tile * 13 / 10 : waves * tile;
 }
 
 static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return &ways[a->m <= 16 ? 0 : a->m <= 32 ? 1 : 2];
     for (const tile_way &w : ways)
-        if (w.shape.outs == 128 && (!best || cost(&w.shape, a) < cost(&best->shape, a))) best = &w;
+        if (w.shape.rows >= 64 && (!best || cost(&w.shape, a) < cost(&best->shape, a))) best = &w;
     return best;
 }
 
