@@ -37,13 +37,15 @@ template <int OUTS, int ROWS, int STEP> struct tile_rest {
 
 /* Threads: a warp that feeds, the watchers, the multipliers. stages: [STAGES] of weights
  * [OUTS][STEP], then codes [ROWS][STEP]. A stage has TEAM of the watching warps: all of them where
- * a tile has many spikes, so that it is soon free again; one where most of a warp's time is the
- * look at a stage and not its spikes. A place of the ring has the same team all the time: another
+ * a stage has many spikes and few stages fit, so that it is soon free again; one where most of a
+ * warp's time is the look at a stage and not its spikes. A place of the ring has the same team all the time: another
  * one might take the phase before for its own. */
 template <int OUTS, int ROWS, int STEP_CODES> struct hopper_shape {
     static const int STEP = STEP_CODES;
     static const int BLOCKS = OUTS == 64 ? 2 : 1; /* of a multiprocessor */
-    static const int WATCHING = OUTS == 64 ? 3 : 7, TEAM = OUTS == 64 ? 1 : 7; /* warps */
+    static const int WATCHING = OUTS == 64 ? 3 : 7; /* warps */
+    static const int TEAM = OUTS == 128 && STEP == 128 ? WATCHING : 1;
+    static const bool SHIFTS_REGISTERS = OUTS == 128 || ROWS > 80;
     static const int WATCHERS = 32 * WATCHING, MULTIPLIERS = 2 * OUTS;
     static const int FIRST_MULTIPLIER = 32 + WATCHERS, THREADS = FIRST_MULTIPLIER + MULTIPLIERS;
     static const int STAGE_BYTES = (OUTS + ROWS) * STEP;
@@ -124,9 +126,9 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a, tile_walk<OUTS, RO
             if (r.stage % TEAMS != warp / S::TEAM) continue;
             const int32_t first = rest->list.at[s], end = rest->list.at[s + 1];
             barrier_wait(&b->full[r.stage], r.parity);
-            keep_spikes<OUTS, 8, S::TEAM == 1 ? 2 : 1>(rest->kept, &rest->list,
-                                                       stages + r.stage * S::STAGE_BYTES, first,
-                                                       end, warp % S::TEAM, S::TEAM);
+            keep_spikes<OUTS, 8, OUTS == 64 ? 2 : 1>(rest->kept, &rest->list,
+                                                     stages + r.stage * S::STAGE_BYTES, first, end,
+                                                     warp % S::TEAM, S::TEAM);
             __syncwarp();
             if (lane == 0) barrier_arrive(&b->empty[r.stage]);
         }
@@ -216,10 +218,10 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP>::THREADS
     __syncthreads();
     wait_for_launch_before();
     if (threadIdx.x >= S::FIRST_MULTIPLIER) {
-        if (OUTS == 128) registers_up_to<176>(); /* 256 * 176 + 256 * 80: the launch's 512 * 128 */
+        if (S::SHIFTS_REGISTERS) registers_up_to<176>(); /* and 80: the launch's 128 on average */
         multiply<S, OUTS, ROWS, ACTIVATES, ADDS>(a, walk, stages, rest, steps);
     } else {
-        if (OUTS == 128) registers_down_to<80>();
+        if (S::SHIFTS_REGISTERS) registers_down_to<80>();
         if (threadIdx.x >= 32) watch<S>(a, walk, stages, rest, steps);
         else if (threadIdx.x == 0) {
             feed<S>(walk, stages, &rest->barriers, &weights, &codes, steps);
@@ -294,7 +296,7 @@ struct tile_way {
         }                                                                                          \
     }
 static const tile_way ways[] = {
-    WAY(64, 16, 128), WAY(64, 32, 128),  WAY(64, 64, 128),  WAY(64, 80, 128),
+    WAY(64, 16, 128),  WAY(64, 32, 128),   WAY(64, 64, 128),   WAY(64, 80, 128), WAY(64, 160, 64),
     WAY(128, 80, 128), WAY(128, 128, 128), WAY(128, 160, 128), WAY(128, 160, 64),
 };
 
@@ -314,7 +316,9 @@ static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return &ways[a->m <= 16 ? 0 : a->m <= 32 ? 1 : 2];
     for (const tile_way &w : ways)
-        if (w.shape.rows >= 64 && (!best || cost(&w.shape, a) < cost(&best->shape, a))) best = &w;
+        if (w.shape.rows >= 64 && w.shape.step == 128 &&
+            (!best || cost(&w.shape, a) < cost(&best->shape, a)))
+            best = &w;
     return best;
 }
 
