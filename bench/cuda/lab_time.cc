@@ -27,6 +27,8 @@ static const shape language[] = {{"qkv", 12288, 4096, LAYERS},
                                  {"gate_up", 22016, 4096, LAYERS},
                                  {"down", 4096, 11008, LAYERS},
                                  {"head", 32064, 4096, 1}};
+static const shape vit_g[] = { /* BLIP-2's tower */
+    {"qkv", 4224, 1408, 39}, {"o", 1408, 1408, 39}, {"fc1", 6144, 1408, 39}, {"fc2", 1408, 6144, 39}};
 static const shape vision[] = {{"qkv", 3072, 1024, 23},
                                {"o", 1024, 1024, 23},
                                {"fc1", 4096, 1024, 23},
@@ -196,7 +198,7 @@ static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m) {
         char name[LAB_NAME] = "chosen";
         if (way >= 0) {
             const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
-            if (m <= 64 ? w->rows < m || w->rows > 64 : w->outs == 64) continue;
+            if (m <= 64 ? w->rows < m || w->rows > 64 : w->rows < 64) continue;
             lab_way_name(way, name);
         }
         time_model(b, shapes, n_shapes, m, name,
@@ -210,6 +212,7 @@ void lab_time_wgmma(const lab_card *card) {
     if (card->sm != 90) return;
     bed b = make_bed(card, 616);
     for (int32_t m : {8, 16, 32, 64}) time_ways(&b, language, (int)NR_COUNT(language), m);
-    time_ways(&b, language, 4, 616);
+    for (int32_t m : {128, 308, 616}) time_ways(&b, language, 4, m);
     time_ways(&b, vision, (int)NR_COUNT(vision), 577);
+    time_ways(&b, vit_g, (int)NR_COUNT(vit_g), 257);
 }

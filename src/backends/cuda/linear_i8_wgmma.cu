@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * linear_i8_wgmma.cu - i8 linears of more than a few rows on Hopper: the copy engine brings tiles
- * of 128 codes of k, one or two warpgroups multiply them straight from shared memory, each 64
- * weight rows by ROWS tokens. One warp feeds the engine; three watch the stages go by and keep the
- * weight codes at the tokens' spikes (linear_tile.cuh), and lay out what the epilogue needs.
- *
- * A multiprocessor at full rate would want 58 bytes a clock of tiles of 128 x 160, more than its
- * share of the L2 cache. So neighbours form a cluster: ACROSS blocks with the same tokens and DOWN
- * blocks with the same weights each fetch their part of what they share and the engine writes it to
- * all of them. Their rings run in step: a stage is free when the multiplying and watching warps of
- * all blocks that it is written from have arrived, and at the end all wait for one another, as a
- * block's shared memory must outlive what others write to it.
+ * of codes of k, one or two warpgroups multiply them straight from shared memory, each 64 weight
+ * rows by ROWS tokens. One warp feeds the engine; three or seven watch the stages go by and keep
+ * the weight codes at the tokens' spikes (linear_tile.cuh), and copy what the epilogue needs.
  *
  * Blocks are persistent, so the first stages of the next tile come while the last one is written.
- * Tiles are as wide in tokens as makes the waves of blocks come out even: 616 tokens are 4 * 154,
- * and 4096 outputs then 32 * 4 = 128 tiles of 128 x 160 for 132 multiprocessors. Few rows (9 to
- * 64) are tiles of 64 weight rows by all tokens, two blocks a multiprocessor, so that some 100 KB
- * of weights are on their way all the time.
+ * Tiles of 128 weight rows are as wide in tokens as makes the waves of blocks come out even: 616
+ * tokens are 4 * 154, and 4096 outputs then 32 * 4 = 128 tiles of 128 x 160 for 132
+ * multiprocessors. Tiles of 64 weight rows are two blocks a multiprocessor: for few rows (9 to 64),
+ * so that some 100 KB of weights are on their way all the time, and for small matrices, where the
+ * epilogue of one block runs beside the products of the other.
+ *
+ * Rejected: clusters whose blocks fetch what they share once. Two or four blocks were slower than
+ * one, since the L2 cache is at 40 % and a stage is given back later.
  */
 #include "cuda_hopper.cuh"
 #include "cuda_launch.cuh"
@@ -41,13 +38,15 @@ template <int OUTS, int ROWS, int STEP> struct tile_rest {
 
 /* Threads: a warp that feeds, the watchers, the multipliers. stages: [STAGES] of weights
  * [OUTS][STEP], then codes [ROWS][STEP]. A stage has TEAM of the watching warps: all of them where
- * a tile has many spikes, so that it is soon free again; one where most of a warp's time is the
- * look at a stage and not its spikes. A place of the ring has the same team all the time: another
+ * a stage has many spikes and few stages fit, so that it is soon free again; one where most of a
+ * warp's time is the look at a stage and not its spikes. A place of the ring has the same team all the time: another
  * one might take the phase before for its own. */
 template <int OUTS, int ROWS, int STEP_CODES> struct hopper_shape {
     static const int STEP = STEP_CODES;
     static const int BLOCKS = OUTS == 64 ? 2 : 1; /* of a multiprocessor */
-    static const int WATCHING = OUTS == 64 ? 3 : 7, TEAM = OUTS == 64 ? 1 : 7; /* warps */
+    static const int WATCHING = OUTS == 64 ? 3 : 7; /* warps */
+    static const int TEAM = OUTS == 128 && STEP == 128 ? WATCHING : 1;
+    static const bool SHIFTS_REGISTERS = OUTS == 128 || ROWS > 80;
     static const int WATCHERS = 32 * WATCHING, MULTIPLIERS = 2 * OUTS;
     static const int FIRST_MULTIPLIER = 32 + WATCHERS, THREADS = FIRST_MULTIPLIER + MULTIPLIERS;
     static const int STAGE_BYTES = (OUTS + ROWS) * STEP;
@@ -136,9 +135,9 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a, tile_walk<OUTS, RO
             if (r.stage % TEAMS != warp / S::TEAM) continue;
             const int32_t first = rest->list.at[s], end = rest->list.at[s + 1];
             barrier_wait(&b->full[r.stage], r.parity);
-            keep_spikes<OUTS, 8, S::TEAM == 1 ? 2 : 1>(rest->kept, &rest->list,
-                                                       stages + r.stage * S::STAGE_BYTES, first,
-                                                       end, warp % S::TEAM, S::TEAM);
+            keep_spikes<OUTS, 8, OUTS == 64 ? 2 : 1>(rest->kept, &rest->list,
+                                                     stages + r.stage * S::STAGE_BYTES, first, end,
+                                                     warp % S::TEAM, S::TEAM);
             __syncwarp();
             if (lane == 0) barrier_arrive(&b->empty[r.stage]);
         }
@@ -228,10 +227,10 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP>::THREADS
     __syncthreads();
     if (threadIdx.x) meet_neighbours(a.early); /* who feeds waits by itself */
     if (threadIdx.x >= S::FIRST_MULTIPLIER) {
-        if (OUTS == 128) registers_up_to<176>(); /* 256 * 176 + 256 * 80: the launch's 512 * 128 */
+        if (S::SHIFTS_REGISTERS) registers_up_to<176>(); /* and 80: the launch's 128 on average */
         multiply<S, OUTS, ROWS, ACTIVATES, ADDS>(a, walk, stages, rest, steps);
     } else {
-        if (OUTS == 128) registers_down_to<80>();
+        if (S::SHIFTS_REGISTERS) registers_down_to<80>();
         if (threadIdx.x >= 32) watch<S>(a, walk, stages, rest, steps);
         else if (threadIdx.x == 0) feed<S>(walk, stages, &rest->barriers, &weights, &codes, steps);
         __syncwarp();
@@ -300,23 +299,29 @@ struct tile_way {
         }                                                                                          \
     }
 static const tile_way ways[] = {
-    WAY(64, 16, 128),  WAY(64, 32, 128),   WAY(64, 64, 128),
-    WAY(128, 64, 128), WAY(128, 128, 128), WAY(128, 160, 128), WAY(128, 160, 64),
+    WAY(64, 16, 128),  WAY(64, 32, 128),   WAY(64, 64, 128),   WAY(64, 80, 128), WAY(64, 160, 64),
+    WAY(128, 80, 128), WAY(128, 128, 128), WAY(128, 160, 128), WAY(128, 160, 64),
 };
 
-/* Predicted nanoseconds: waves of tiles, each a start and an epilogue that grow with the tokens,
- * and stages. */
+/* Predicted nanoseconds: waves of tiles, each a start, spikes and an epilogue that grow with the
+ * tokens, and stages of 128 codes. Two blocks of a multiprocessor share its time; a block that is
+ * alone waits longer. */
 static int64_t cost(const nr_cuda_tile_way *w, const nr_cuda_linear_i8_args *a) {
-    int64_t tiles = (int64_t)((a->n_out + w->outs - 1) / w->outs) * ((a->m + w->rows - 1) / w->rows);
-    int64_t tile = 3000 + 20 * w->rows + (int64_t)a->k_pad * (1500 + 20 * w->rows) / 1000;
-    return (tiles + a->n_multiprocessors - 1) / a->n_multiprocessors * tile;
+    const int64_t rows = w->rows, slots = a->n_multiprocessors, steps = (a->k_pad + 127) / 128;
+    int64_t tiles = (a->n_out + w->outs - 1) / w->outs * ((a->m + rows - 1) / rows);
+    int64_t waves = (tiles + slots - 1) / slots;
+    if (w->outs == 128) return waves * (1000 + 53 * rows + steps * (148 + 17 * rows / 10));
+    int64_t tile = 500 + 27 * rows + steps * (73 + 8 * rows / 7);
+    return waves == 1 ? tile * 13 / 10 : waves * tile;
 }
 
 static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return &ways[a->m <= 16 ? 0 : a->m <= 32 ? 1 : 2];
     for (const tile_way &w : ways)
-        if (w.shape.outs == 128 && (!best || cost(&w.shape, a) < cost(&best->shape, a))) best = &w;
+        if (w.shape.rows >= 64 && w.shape.step == 128 &&
+            (!best || cost(&w.shape, a) < cost(&best->shape, a)))
+            best = &w;
     return best;
 }
 

@@ -275,8 +275,8 @@ static __device__ __forceinline__ lane_results results_of(const nr_cuda_linear_i
 }
 
 /* All results of a lane in sixteen weight rows, by GROUPS times eight tokens from row0 of the tile
- * on; acc: [GROUPS][4]. Residuals, where there may be some (ADDS), come while the groups in front of
- * theirs are computed. */
+ * on; acc: [GROUPS][4]. Residuals, where there may be some (ADDS), come while the groups in front
+ * of theirs are computed. */
 template <int OUTS, int ROWS, int GROUPS, bool ACTIVATES, bool ADDS>
 static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &a,
                                                   const int32_t *acc,
