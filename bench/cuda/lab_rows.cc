@@ -74,7 +74,7 @@ static float *make_rows(int32_t m, int32_t width) {
     return lab_upload_of(x.data(), x.size());
 }
 
-#define WAYS 7 /* of quantize_fused.cu; 0: the one chosen */
+#define WAYS 8 /* of quantize_fused.cu; 0: the one chosen */
 
 typedef std::function<cudaError_t(const nr_cuda_quantize_args *)> fused_op;
 
@@ -88,6 +88,29 @@ static void check_ways(const char *name, nr_cuda_quantize_args q, const quantize
         LAB_CHECK(e);
         std::string title = std::string(name) + ", way " + std::to_string(q.way);
         compare(title.c_str(), &q, expected, take_quantized(&q));
+    }
+}
+
+/* Where nobody else reads the rows: of them outlier columns alone, everything else as before. */
+static void check_spent(const char *name, nr_cuda_quantize_args q, const quantized &expected,
+                        const fused_op &op) {
+    for (q.way = 0, q.x_spent = true; q.way <= WAYS; q.way++) {
+        lab_poison((void *)q.x, sizeof(float) * q.m * q.n_in);
+        cudaError_t e = op(&q);
+        if (e == cudaErrorInvalidValue && q.way > 0) continue;
+        LAB_CHECK(e);
+        quantized found = take_quantized(&q), some = expected;
+        std::vector<int32_t> columns(q.n_outliers);
+        lab_download(columns.data(), q.outlier_columns, columns.size() * sizeof columns[0]);
+        bool same = true;
+        for (int32_t i = 0; i < q.m; i++)
+            for (int32_t c : columns) {
+                size_t at = (size_t)i * q.n_in + c;
+                same = same && memcmp(&found.x[at], &expected.x[at], sizeof(float)) == 0;
+            }
+        if (same) some.x = found.x;
+        compare((std::string(name) + ", spent, way " + std::to_string(q.way)).c_str(), &q, some,
+                found);
     }
 }
 
@@ -154,16 +177,22 @@ void lab_check_rows(const lab_card *card) {
             norm.layer = layer;
             LAB_CHECK(nr_cuda_norm(&norm, 0));
             LAB_CHECK(nr_cuda_quantize(&q, 0));
-            check_ways(layer ? "layer norm" : "rms norm", q, take_quantized(&q),
-                       [&](const nr_cuda_quantize_args *w) {
-                           return nr_cuda_norm_quantize(&norm, w, false, 0);
-                       });
+            const quantized expected = take_quantized(&q);
+            const char *name = layer ? "layer norm" : "rms norm";
+            auto op = [&](const nr_cuda_quantize_args *w) {
+                return nr_cuda_norm_quantize(&norm, w, false, 0);
+            };
+            check_ways(name, q, expected, op);
+            if (s[1] == 4096 || s[1] == 1024) check_spent(name, q, expected, op);
         }
         LAB_CHECK(nr_cuda_gated((float *)q.x, in, s[0], s[1], NR_ACTIVATION_SILU, 0));
         LAB_CHECK(nr_cuda_quantize(&q, 0));
-        check_ways("gated", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
+        const quantized expected = take_quantized(&q);
+        auto gate = [&](const nr_cuda_quantize_args *w) {
             return nr_cuda_gated_quantize(in, NR_ACTIVATION_SILU, w, false, 0);
-        });
+        };
+        check_ways("gated", q, expected, gate);
+        if (s[1] == 11008) check_spent("gated", q, expected, gate);
         q.x = in;
         LAB_CHECK(nr_cuda_quantize(&q, 0));
         check_ways("alone", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
@@ -440,7 +469,7 @@ static void time_store(int32_t m, cudaStream_t s) {
 void lab_time_rows(const lab_card *card) {
     cudaStream_t s;
     LAB_CHECK(cudaStreamCreate(&s));
-    for (int32_t m : {1, 32, 616}) {
+    for (int32_t m : {1, 32, 308, 616}) {
         token_bed b = {};
         b.m = m, b.card = *card;
         b.q[0] = make_quantize(m, HIDDEN, 8), b.q[1] = make_quantize(m, FFN, 8);
@@ -462,18 +491,18 @@ void lab_time_rows(const lab_card *card) {
         };
         struct {
             const char *name;
-            int q;
+            int q, writes; /* writes: rows of floats too */
             fused_op run;
         } fused[] = {
-            {"norm + quantize", 0,
+            {"norm + quantize", 0, 1,
              [&](const nr_cuda_quantize_args *q) {
                  return nr_cuda_norm_quantize(&n, q, false, s);
              }},
-            {"quantize rows 4096", 0,
+            {"quantize rows 4096", 0, 0,
              [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
-            {"quantize rows 11008", 1,
+            {"quantize rows 11008", 1, 0,
              [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
-            {"gated + quantize", 1,
+            {"gated + quantize", 1, 1,
              [&](const nr_cuda_quantize_args *q) {
                  return nr_cuda_gated_quantize(b.gate_up, NR_ACTIVATION_SILU, q, false, s);
              }},
@@ -483,11 +512,15 @@ void lab_time_rows(const lab_card *card) {
             printf(" %s %.1f us;", op.name, 1e3 * lab_measure_graph(s, 10, 50, op.run).median_ms);
         for (auto &op : fused) {
             nr_cuda_quantize_args q = b.q[op.q];
-            printf("\n    %s, ways:", op.name);
-            for (q.way = 0; q.way <= WAYS; q.way++) {
-                if (op.run(&q) != cudaSuccess) continue;
-                double ms = lab_measure_graph(s, 10, 50, [&](int) { return op.run(&q); }).median_ms;
-                printf(" %d: %.1f us;", q.way, 1e3 * ms);
+            for (int spent = 0; spent <= op.writes; spent++) {
+                q.x_spent = spent;
+                printf("\n    %s%s, ways:", op.name, spent ? ", spent" : "");
+                for (q.way = 0; q.way <= WAYS; q.way++) {
+                    if (op.run(&q) != cudaSuccess) continue;
+                    double ms =
+                        lab_measure_graph(s, 10, 50, [&](int) { return op.run(&q); }).median_ms;
+                    printf(" %d: %.1f us;", q.way, 1e3 * ms);
+                }
             }
         }
         time_store(m, s);

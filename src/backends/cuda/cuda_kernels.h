@@ -48,6 +48,7 @@ typedef struct nr_cuda_quantize_args {
     float *spike_val;   /* [m, 4] */
     int32_t way;        /* of quantize_fused.cu, for the lab; 0: what suits */
     bool early;         /* where launches overlap: as a linear's */
+    bool x_spent;       /* only the linear reads x: what is fused writes its outlier columns alone */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
