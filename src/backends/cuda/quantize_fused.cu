@@ -61,7 +61,7 @@ static __device__ __forceinline__ int32_t column_of(order_key k) {
 static __device__ __forceinline__ float value_of(uint32_t magnitude) {
     return magnitude ? __uint_as_float((magnitude - 2) >> 1) : 0.0f;
 }
-static __device__ __forceinline__ uint32_t magnitude(float x) {
+static __device__ __forceinline__ uint32_t twice_magnitude(float x) {
     return 2 * __float_as_uint(x) + 2; /* the sign goes */
 }
 #define LEFT_OUT __uint_as_float(0xffffffffu) /* of magnitude 0 */
@@ -292,13 +292,13 @@ static __device__ __forceinline__ void find_one_by_one(ROW *p, fused_shared *s) 
         __syncthreads();
         if (threadIdx.x == 0) *best = 0, *first = 0;
         __syncthreads();
-        p->each([&](float x, int32_t) { own = max(own, magnitude(x)); });
+        p->each([&](float x, int32_t) { own = max(own, twice_magnitude(x)); });
         atomicMax(best, own);
         __syncthreads();
         const bool mine = own == *best && own > 0;
         if (mine)
             p->each([&](float x, int32_t column) {
-                if (magnitude(x) == own) atomicMax(first, ~(uint32_t)column);
+                if (twice_magnitude(x) == own) atomicMax(first, ~(uint32_t)column);
             });
         __syncthreads();
         if (mine)
@@ -318,14 +318,14 @@ static __device__ __forceinline__ void find_top(ROW *p, fused_shared *s) {
     uint32_t own = 0;
     if (threadIdx.x < TOP) s->top[threadIdx.x] = 0;
     if (threadIdx.x == 0) s->n_keys = 0;
-    p->each([&](float x, int32_t) { own = max(own, magnitude(x)); });
+    p->each([&](float x, int32_t) { own = max(own, twice_magnitude(x)); });
     const uint32_t least = max(threshold<THREADS>(own, s->largest), 1u);
     if (own >= least)
         p->each([&](float x, int32_t column) {
-            if (magnitude(x) < least) return;
+            if (twice_magnitude(x) < least) return;
             const int at = atomicAdd(&s->n_keys, 1);
             if (at >= CANDIDATES) return;
-            s->keys[at] = key_of(magnitude(x), column);
+            s->keys[at] = key_of(twice_magnitude(x), column);
             s->values[at] = x;
         });
     __syncthreads();
