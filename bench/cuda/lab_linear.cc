@@ -119,8 +119,6 @@ static nr_cuda_linear_i8_args device_args(const lab_card *card, const linear_cas
     a.spike_col = (int32_t *)lab_device(sizeof(int32_t) * 4 * c->m);
     a.spike_val = (float *)lab_device(sizeof(float) * 4 * c->m);
     a.y = (float *)lab_device(sizeof(float) * c->m * c->n_out);
-    a.next = a.weights; /* read again: what runs past the end faults in the emulator */
-    a.next_bytes = w.size();
     a.sm = card->sm, a.n_multiprocessors = card->n_multiprocessors;
     y_host->resize((size_t)c->m * c->n_out);
     return a;
@@ -216,7 +214,7 @@ static cudaError_t run_chosen(const nr_cuda_linear_i8_args *a) {
 
 const char *lab_way_name(int way, char name[LAB_NAME]) {
     const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
-    snprintf(name, LAB_NAME, "%dx%d, %dx%d", w->outs, w->rows, w->across, w->down);
+    snprintf(name, LAB_NAME, "%dx%d, %d", w->outs, w->rows, w->step);
     return name;
 }
 
@@ -250,6 +248,16 @@ void lab_check_linears(const lab_card *card) {
                      }};
         check_small(card, rows_max == 8 ? &small[2] : &small[5], 1, &v, 1); /* m 3 and 32 */
         check_big(card, rows_max == 8 ? &big[1] : &big[3], 1, &v, 1);
+    }
+    static const linear_case wraps = {5, 390, 4112, 8, NR_ACTIVATION_SILU, true, true};
+    for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
+        const variant v = {"ring " + std::to_string(nr_cuda_ring_kb(way)),
+                           [way](const nr_cuda_linear_i8_args *a) {
+                               return nr_cuda_linear_i8_ring(a, way, 0);
+                           }};
+        check_small(card, small, 4, &v, 1);
+        check_small(card, &wraps, 1, &v, 1);
+        check_big(card, big, 3, &v, 1);
     }
     static const linear_case odd[] = {{1, 5, 3, 0, NR_ACTIVATION_NONE, true, true},
                                       {2, 19, 70, 2, NR_ACTIVATION_NONE, true, true},

@@ -274,21 +274,34 @@ static token_bed make_token_bed(const lab_card *card, int32_t m, int32_t keys) {
     return b;
 }
 
-/* How a token is computed. overlap: as NR_CUDA_OVERLAP: 1 linears, 2 rows to codes, 4 attention. */
+/* How a token is computed. linear: a way of the ring, or one of these. */
+enum { CHOSEN = -1, STREAM = -2 };
 typedef struct token_way {
     const char *name;
     bool apart, no_linears, no_rest;
-    unsigned overlap;
-    bool store_apart;
+    bool overlap, early;
+    int linear;
+    bool store_apart, join_apart;
 } token_way;
 
 static const token_way token_ways[] = {
-    {"ops apart", true, false, false, 0},         {"fused", false, false, false, 0},
-    {"keys stored apart", false, false, false, 0, true},
-    {"linears alone", false, false, true, 0},     {"no linears", false, true, false, 0},
-    {"overlap linears", false, false, false, 1},  {"overlap rows", false, false, false, 2},
-    {"overlap attention", false, false, false, 4}, {"overlap 1 + 4", false, false, false, 5},
-    {"overlap 2 + 4", false, false, false, 6},    {"overlap 1 + 2 + 4", false, false, false, 7},
+    {"ops apart", true, false, false, false, false, STREAM},
+    {"in turn", false, false, false, false, false, CHOSEN},
+    {"keys stored apart", false, false, false, false, false, CHOSEN, true},
+    {"linears alone", false, false, true, false, false, CHOSEN},
+    {"linears, early", false, false, true, true, true, CHOSEN},
+    {"no linears", false, true, false, false, false, CHOSEN},
+    {"no linears, late", false, true, false, true, false, CHOSEN},
+    {"no linears, early", false, true, false, true, true, CHOSEN},
+    {"stream, in turn", false, false, false, false, false, STREAM},
+    {"stream, late", false, false, false, true, false, STREAM},
+    {"stream, early", false, false, false, true, true, STREAM},
+    {"late", false, false, false, true, false, CHOSEN},
+    {"early", false, false, false, true, true, CHOSEN},
+    {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
+    {"early, ring 200", false, false, false, true, true, 0},
+    {"early, ring 148", false, false, false, true, true, 1},
+    {"early, ring 118", false, false, false, true, true, 2},
 };
 
 static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
@@ -301,9 +314,13 @@ static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quant
     a.outlier_columns = q->outlier_columns, a.outlier_weights = b->outliers;
     a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
-    a.overlap = way->overlap & 1;
+    a.overlap = way->overlap, a.early = way->early;
+    a.makes_room = n_out == QKV;
     b->pool_at += (size_t)n_out * q->n_in;
-    if (!way->no_linears) LAB_CHECK(nr_cuda_linear_i8(&a, s));
+    if (way->no_linears) return;
+    LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, a.overlap, s)
+              : way->linear == CHOSEN ? nr_cuda_linear_i8(&a, s)
+                                      : nr_cuda_linear_i8_ring(&a, way->linear, s));
 }
 
 static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
@@ -311,14 +328,23 @@ static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
                            false};
     if (way->no_rest) return;
     if (!way->apart) {
-        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap & 2, s));
+        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap, s));
         return;
     }
     LAB_CHECK(nr_cuda_norm(&n, s));
     LAB_CHECK(nr_cuda_quantize(&b->q[0], s));
 }
 
-static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
+static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                           cudaStream_t s) {
+    (void)b;
+    if (way->no_rest) return;
+    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap, s));
+}
+
+/* Attention, and its result as codes. */
+static void token_attend(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                         cudaStream_t s) {
     nr_cuda_rope_args r = {b->qkv, QKV, b->positions, b->m, 2 * HEADS, HEAD_DIM, b->cos_sin};
     nr_cuda_kv_store_args k = {};
     if (way->no_rest) return;
@@ -326,7 +352,7 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
         LAB_CHECK(nr_cuda_rope(&r, s));
     } else if (way->store_apart) {
         k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
-        k.overlap = way->overlap & 4;
+        k.overlap = way->overlap, k.early = way->early;
     }
     k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
     k.spans = b->spans, k.n_spans = b->m, k.m = 1;
@@ -343,22 +369,19 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
     a.dtype = NR_DTYPE_I8, a.causal = true, a.scale = 0.0883883461f;
     a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
-    a.overlap = way->overlap & 4;
+    a.overlap = way->overlap, a.early = way->early;
+    a.joined_later = !way->apart && !way->join_apart && !way->store_apart &&
+                     nr_cuda_attention_joins(&a);
     LAB_CHECK(nr_cuda_attention(&a, s));
-}
-
-static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
-                           cudaStream_t s) {
-    (void)b;
-    if (way->no_rest) return;
-    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap & 2, s));
+    if (a.joined_later) LAB_CHECK(nr_cuda_join_quantize(&a, q, way->overlap, s));
+    else token_quantize(b, way, q, s);
 }
 
 static void token_gate(token_bed *b, const token_way *way, cudaStream_t s) {
     if (way->no_rest) return;
     if (!way->apart) {
         LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1],
-                                         way->overlap & 2, s));
+                                         way->overlap, s));
         return;
     }
     LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
@@ -369,9 +392,8 @@ static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
     nr_cuda_quantize_args q = b->q[0];
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->qkv, QKV, NULL, s);
-    token_attend(b, way, s);
     q.x = b->attention;
-    token_quantize(b, way, &q, s);
+    token_attend(b, way, &q, s);
     token_linear(b, way, &q, b->hidden, HIDDEN, b->hidden, s);
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->gate_up, 2 * FFN, NULL, s);
@@ -381,6 +403,7 @@ static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
 
 static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
     b->pool_at = 0;
+    b->q[0].early = b->q[1].early = way->early;
     for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->logits, VOCABULARY, NULL, s);
@@ -393,12 +416,13 @@ static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
 void lab_time_token(const lab_card *card) {
     cudaStream_t s;
     LAB_CHECK(cudaStreamCreate(&s));
-    for (int32_t m : {1, 4, 32}) {
+    for (int32_t m : {1, 4, 8, 32}) {
         token_bed b = make_token_bed(card, m, 680);
         const size_t n = (size_t)m * VOCABULARY;
         std::vector<float> first((size_t)m * HIDDEN), expected(n), logits(n);
         lab_download(first.data(), b.hidden, first.size() * 4);
         for (const token_way &way : token_ways) {
+            if (m > 8 && way.linear != CHOSEN && !way.apart) continue;
             LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
                                  cudaMemcpyHostToDevice));
             LAB_CHECK(token(&b, &way, s));

@@ -30,6 +30,7 @@ struct tower {
     void *workspace;
     size_t workspace_bytes, pool_at;
     int8_t *pool;
+    bool overlap, early;
 };
 
 static float *values(size_t n, float low, float high, uint64_t seed) {
@@ -92,13 +93,14 @@ static cudaError_t project(tower *t, const nr_cuda_quantize_args *q, float *y, i
     a.scale = a.bias = a.outlier_weights = t->scale;
     a.outlier_columns = q->outlier_columns;
     a.activation = activation, a.residual = residual;
+    a.overlap = t->overlap, a.early = t->early;
     a.sm = t->card.sm, a.n_multiprocessors = t->card.n_multiprocessors;
     return nr_cuda_linear_i8(&a, t->s);
 }
 
 static cudaError_t norm(tower *t) {
     nr_cuda_norm_args n = {t->h, t->x, t->gamma, t->gamma, POSITIONS, HIDDEN, 1e-5f, true};
-    return nr_cuda_norm_quantize(&n, &t->norm_fed, false, t->s);
+    return nr_cuda_norm_quantize(&n, &t->norm_fed, t->overlap, t->s);
 }
 static cudaError_t attend(tower *t) {
     nr_cuda_attention_args a = {};
@@ -107,6 +109,7 @@ static cudaError_t attend(tower *t) {
     a.n_heads = a.n_kv_heads = HEADS, a.head_dim = 64, a.cap = CAP, a.n_keys_max = POSITIONS;
     a.k = t->qkv + HIDDEN, a.v = t->qkv + 2 * HIDDEN, a.ldk = 3 * HIDDEN;
     a.dtype = NR_DTYPE_F32, a.scale = 0.125f;
+    a.overlap = t->overlap, a.early = t->early;
     a.workspace = t->workspace, a.workspace_bytes = t->workspace_bytes;
     a.sm = t->card.sm, a.n_multiprocessors = t->card.n_multiprocessors;
     return nr_cuda_attention(&a, t->s);
@@ -125,14 +128,14 @@ static const launch layer[] = {
          return project(t, &t->norm_fed, t->qkv, 3 * HIDDEN, NR_ACTIVATION_NONE, NULL);
      }},
     {"attend", 1, attend},
-    {"codes", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->inner, false, t->s); }},
+    {"codes", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->inner, t->overlap, t->s); }},
     {"o", 1,
      [](tower *t) { return project(t, &t->inner, t->x, HIDDEN, NR_ACTIVATION_NONE, t->x); }},
     {"fc1", 1,
      [](tower *t) {
          return project(t, &t->norm_fed, t->ffn, FFN, NR_ACTIVATION_QUICK_GELU, NULL);
      }},
-    {"codes 4096", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->ffn_fed, false, t->s); }},
+    {"codes 4096", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->ffn_fed, t->overlap, t->s); }},
     {"fc2", 1,
      [](tower *t) { return project(t, &t->ffn_fed, t->x, HIDDEN, NR_ACTIVATION_NONE, t->x); }},
 };
@@ -172,8 +175,14 @@ void lab_time_vision(const lab_card *card) {
     double sum = time_each(&t, layer, NR_COUNT(layer));
     printf(" a layer %.1f, tower %.2f ms\n  patches, us:", sum, 1e-3 * sum * LAYERS);
     sum = time_each(&t, patches, NR_COUNT(patches));
-    lab_time all = lab_measure_graph(t.s, 10, 1, [&](int) { return run_layers(&t); });
-    printf(" all %.1f\n  the tower's layers as one graph: %.2f ms (best %.2f)\n", sum,
-           all.median_ms, all.best_ms);
+    printf(" all %.1f\n", sum);
+    for (int overlap = 0; overlap < 3; overlap++) {
+        t.overlap = overlap > 0;
+        t.early = t.norm_fed.early = t.inner.early = t.ffn_fed.early = overlap > 1;
+        lab_time all = lab_measure_graph(t.s, 10, 1, [&](int) { return run_layers(&t); });
+        printf("  the tower's layers as one graph, %s: %.2f ms (best %.2f)\n",
+               overlap == 0 ? "in turn" : overlap == 1 ? "late" : "early", all.median_ms,
+               all.best_ms);
+    }
 }
 #endif

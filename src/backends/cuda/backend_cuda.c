@@ -65,7 +65,8 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->residual = a->residual;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
-    l->overlap = be->overlap & NR_CUDA_OVERLAP_LINEARS;
+    l->overlap = be->overlap;
+    l->early = q->early = be->early;
 }
 
 static void record_f32(nr_cuda_backend *be, const nr_linear_args *a) {
@@ -286,7 +287,8 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     s->head_dim = kv->head_dim;
     s->cap = kv->cap;
     s->dtype = kv->dtype;
-    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
+    s->overlap = be->overlap;
+    s->early = be->early;
     nr_cuda_submit(be);
 }
 
@@ -339,7 +341,8 @@ static void cuda_attention(nr_backend *base, const nr_attention_args *a) {
     s->workspace_bytes = be->scratch.region_bytes;
     s->sm = be->sm;
     s->n_multiprocessors = be->n_multiprocessors;
-    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
+    s->overlap = be->overlap;
+    s->early = be->early;
     nr_cuda_submit(be);
 }
 
@@ -521,7 +524,7 @@ static nr_status open_card(nr_cuda_backend *be, nr_error *err) {
 
 nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_error *err) {
     const char *kernels = getenv("NR_CUDA_KERNELS"), *graphs = getenv("NR_CUDA_GRAPHS");
-    const char *overlap = getenv("NR_CUDA_OVERLAP"), *ahead = getenv("NR_CUDA_AHEAD");
+    const char *overlap = getenv("NR_CUDA_OVERLAP");
     nr_cuda_backend *be = nr_calloc(1, sizeof *be);
     NR_FAIL_IF(!be, NO_MEMORY, "CUDA backend");
     be->base = (nr_backend){.ops = &cuda_ops, .isa = be->isa, .n_threads = nr_cpu_count()};
@@ -530,8 +533,8 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->plain = kernels && strcmp(kernels, "plain") == 0;
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
-    if (be->sm == 90 && !be->plain && overlap) be->overlap = (unsigned)strtoul(overlap, NULL, 10);
-    be->ahead = be->sm == 90 && !be->plain && ahead && strcmp(ahead, "1") == 0;
+    be->overlap = be->sm == 90 && !be->plain && (!overlap || strcmp(overlap, "0") != 0);
+    be->early = be->overlap && (!overlap || strcmp(overlap, "1") != 0);
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

@@ -1,19 +1,39 @@
 /* SPDX-License-Identifier: MIT
  *
  * cuda_launch.cuh - a launch that may begin while the kernel before ends (programmatic dependent
- * launch, sm_90): the kernel waits by itself (wait_for_launch_before) where that one's results are
- * needed. Without `overlap` an ordinary launch.
+ * launch, sm_90): the kernel waits by itself (meet_neighbours) where that one's results are needed.
+ * Without `overlap` an ordinary launch.
  */
 #ifndef NR_CUDA_LAUNCH_CUH
 #define NR_CUDA_LAUNCH_CUH
 
 #include "cuda_ptx.cuh"
 
+/* The wait for the launch before, before anything is read that it wrote or anything is written;
+ * and the word to the launch behind that it may begin as far as its own wait. early: before this
+ * one's wait, so that a chain of launches is ready at once; each of them waits for the one before,
+ * so when one goes on all before it are done. */
+V_INLINE void meet_neighbours(bool early) {
+    if (early) let_next_launch_begin();
+    wait_for_launch_before();
+    if (!early) let_next_launch_begin();
+}
+
+/* Kernels that share a multiprocessor must agree on how much of its memory is shared, or the second
+ * waits until it is empty: all of it. */
+template <typename... P> static cudaError_t share_multiprocessor(void (*kernel)(P...)) {
+    return cudaFuncSetAttribute((const void *)kernel,
+                                cudaFuncAttributePreferredSharedMemoryCarveout,
+                                cudaSharedmemCarveoutMaxShared);
+}
+
 template <typename... P, typename... A>
 static cudaError_t launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
                                  bool overlap, cudaStream_t stream, const A &...args) {
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attribute = {};
+    cudaError_t e = overlap ? share_multiprocessor(kernel) : cudaSuccess;
+    if (e != cudaSuccess) return e;
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;

@@ -64,6 +64,12 @@ PTX void copy_16(void *shared, const void *global, bool valid) {
                  "l"(global), "r"(valid ? 16 : 0)
                  : "memory");
 }
+/* 4 bytes, likewise. */
+PTX void copy_4(void *shared, const void *global, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(valid ? 4 : 0)
+                 : "memory");
+}
 PTX void copy_commit(void) {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -79,15 +85,6 @@ PTX uint4 load_once(const void *p) {
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p));
     return v;
-}
-
-/* 4096 bytes, 16-aligned, to the L2 cache; nobody waits for them. Cards before sm_90 do nothing. */
-PTX void ask_for_4k(const void *p) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], 4096;" ::"l"(p) : "memory");
-#else
-    (void)p;
-#endif
 }
 
 /* A kernel launched to overlap the one before it waits here before it reads what that one wrote,

@@ -134,8 +134,7 @@ template <bool WIDE>
 static __global__ void __launch_bounds__(32 * WARPS) k_kv_store(nr_cuda_kv_store_args a) {
     const int32_t n_q = a.cos_sin ? a.n_heads : 0, dim = a.head_dim, i = blockIdx.x;
     const int32_t head = (int32_t)(blockIdx.y * WARPS + threadIdx.y) - n_q;
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.early);
     if (head >= a.n_kv_heads) return;
     const nr_cuda_span s = a.spans[blockIdx.z];
     const int64_t row = s.row0 + i, at = (int64_t)head * a.cap + s.pos0 + i;

@@ -26,6 +26,14 @@ int nr_cuda_stream_ways(void);
 const char *nr_cuda_stream_way(int way, int *rows_max);
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream);
+/* Weights through a ring in shared memory, which fills before the launch before has ended: sm 90,
+ * up to 8 rows, what tiles need, and codes of the rows that leave room. way: one of
+ * nr_cuda_ring_ways(), which differ in shared memory (KB of a block); -1: what
+ * suits. The first where the codes leave no room. */
+cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
+bool nr_cuda_ring_fits(const nr_cuda_linear_i8_args *a);
+int nr_cuda_ring_ways(void);
+int nr_cuda_ring_kb(int way);
 /* Tiles of 128x128 (or 64x64 where small) in shared memory, mma.sync; any m, and what tiles need. */
 cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
                                    cudaStream_t stream);
@@ -34,8 +42,7 @@ cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
 cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
 bool nr_cuda_wgmma_fits(const nr_cuda_linear_i8_args *a);
 typedef struct nr_cuda_tile_way {
-    int outs, rows;   /* weight rows and tokens of a tile */
-    int across, down; /* blocks of a cluster with the same tokens, with the same weights */
+    int outs, rows, step; /* weight rows and tokens of a tile, codes of k a stage */
 } nr_cuda_tile_way;
 int nr_cuda_wgmma_ways(void);
 const nr_cuda_tile_way *nr_cuda_wgmma_way(int way);

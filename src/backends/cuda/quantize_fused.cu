@@ -13,6 +13,7 @@
  * What depends on nothing computed (outlier columns, gamma) is loaded before the launch before has
  * ended, where launches overlap.
  */
+#include "attention_join.cuh"
 #include "cuda_activate.cuh"
 #include "cuda_fused.h"
 #include "cuda_launch.cuh"
@@ -21,12 +22,21 @@
 #define TOP (NR_CUDA_SPIKES + 1)
 #define CANDIDATES 128
 #define CHAINS_STEP 512 /* a row in shared memory is filled up to a multiple of it */
-#define ALL 0xffffffffu
 
-enum row_source { SOURCE_PLAIN, SOURCE_RMS, SOURCE_LAYER, SOURCE_GATED };
+enum row_source { SOURCE_PLAIN, SOURCE_RMS, SOURCE_LAYER, SOURCE_GATED, SOURCE_CHUNKS };
 static constexpr __host__ __device__ bool is_norm(row_source s) {
     return s == SOURCE_RMS || s == SOURCE_LAYER;
 }
+
+/* What attention left of the rows, one a span: heads of JOIN_DIM values, four a lane of a warp; the
+ * warps of eight blocks have one or two heads each. */
+#define JOIN_DIM 128
+#define JOIN_HEADS_MAX 64
+struct attended_chunks {
+    const nr_cuda_span *spans;
+    partial_sums sums;
+    int32_t n_heads;
+};
 
 struct fused_args {
     nr_cuda_quantize_args q;
@@ -34,6 +44,7 @@ struct fused_args {
     const float *gamma, *beta;
     float eps;
     nr_activation activation;
+    attended_chunks chunks;
 };
 
 /* A candidate's order: twice the bits of |x|, and 2, then the complement of its column; 0: none. */
@@ -50,7 +61,7 @@ static __device__ __forceinline__ int32_t column_of(order_key k) {
 static __device__ __forceinline__ float value_of(uint32_t magnitude) {
     return magnitude ? __uint_as_float((magnitude - 2) >> 1) : 0.0f;
 }
-static __device__ __forceinline__ uint32_t magnitude(float x) {
+static __device__ __forceinline__ uint32_t twice_magnitude(float x) {
     return 2 * __float_as_uint(x) + 2; /* the sign goes */
 }
 #define LEFT_OUT __uint_as_float(0xffffffffu) /* of magnitude 0 */
@@ -154,6 +165,19 @@ static __device__ float chains_of_row(float *row, int32_t n, float mean, float *
 
 static __device__ __forceinline__ void put4(float x[4], const float4 &v) {
     x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
+}
+
+/* The row from n chunks. */
+template <int THREADS, int GROUPS>
+static __device__ __forceinline__ void join_row(row_part<THREADS, GROUPS> *p,
+                                                const attended_chunks &c, int64_t at, int32_t n) {
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++) {
+        const int32_t head = p->column(4 * j) / JOIN_DIM;
+        const int64_t first = (at * c.n_heads + head) * c.sums.n_chunks;
+        const float *o = c.sums.o + first * JOIN_DIM + p->column(4 * j) % JOIN_DIM;
+        join_chunks<JOIN_DIM, 4>(&p->x[4 * j], o, c.sums.ml + first, head < c.n_heads ? n : 0);
+    }
 }
 
 /* The row as it is read; for a gate, with the gate applied. */
@@ -268,13 +292,13 @@ static __device__ __forceinline__ void find_one_by_one(ROW *p, fused_shared *s) 
         __syncthreads();
         if (threadIdx.x == 0) *best = 0, *first = 0;
         __syncthreads();
-        p->each([&](float x, int32_t) { own = max(own, magnitude(x)); });
+        p->each([&](float x, int32_t) { own = max(own, twice_magnitude(x)); });
         atomicMax(best, own);
         __syncthreads();
         const bool mine = own == *best && own > 0;
         if (mine)
             p->each([&](float x, int32_t column) {
-                if (magnitude(x) == own) atomicMax(first, ~(uint32_t)column);
+                if (twice_magnitude(x) == own) atomicMax(first, ~(uint32_t)column);
             });
         __syncthreads();
         if (mine)
@@ -294,14 +318,14 @@ static __device__ __forceinline__ void find_top(ROW *p, fused_shared *s) {
     uint32_t own = 0;
     if (threadIdx.x < TOP) s->top[threadIdx.x] = 0;
     if (threadIdx.x == 0) s->n_keys = 0;
-    p->each([&](float x, int32_t) { own = max(own, magnitude(x)); });
+    p->each([&](float x, int32_t) { own = max(own, twice_magnitude(x)); });
     const uint32_t least = max(threshold<THREADS>(own, s->largest), 1u);
     if (own >= least)
         p->each([&](float x, int32_t column) {
-            if (magnitude(x) < least) return;
+            if (twice_magnitude(x) < least) return;
             const int at = atomicAdd(&s->n_keys, 1);
             if (at >= CANDIDATES) return;
-            s->keys[at] = key_of(magnitude(x), column);
+            s->keys[at] = key_of(twice_magnitude(x), column);
             s->values[at] = x;
         });
     __syncthreads();
@@ -420,12 +444,14 @@ static __global__ void __launch_bounds__(THREADS, THREADS == 512   ? 2
     norm_weights<GROUPS> weights;
     float scale, inverse;
     int8_t *codes = a.q.codes + at * a.q.k_pad;
+    int32_t n_chunks = 0;
     p.base = (int32_t)(blockIdx.x % CLUSTER) * 4 * GROUPS * THREADS;
     mark_outliers(&p, a);
     if (norm && GROUPS <= 2) load_weights<THREADS, GROUPS, SOURCE>(&weights, a, &p);
-    wait_for_launch_before();
-    let_next_launch_begin();
-    load_row<THREADS, GROUPS, SOURCE>(&p, a, at);
+    if (SOURCE == SOURCE_CHUNKS) n_chunks = chunks_of(a.chunks.spans[at], 0, true);
+    meet_neighbours(a.q.early);
+    if constexpr (SOURCE == SOURCE_CHUNKS) join_row(&p, a.chunks, at, n_chunks);
+    else load_row<THREADS, GROUPS, SOURCE>(&p, a, at);
     if (norm) norm_row<THREADS, GROUPS, SOURCE>(&p, a, &weights, row, &s->total);
     put_floats<THREADS, GROUPS, SOURCE>(&p, a, at);
     if (CLUSTER > 1) {
@@ -547,8 +573,7 @@ static __global__ void __launch_bounds__(SHARED_THREADS, 5) k_quantize_shared(fu
                                    : SOURCE == SOURCE_PLAIN ? a.q.ldx
                                                             : p.n);
     float scale, inverse;
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.q.early);
     if (SOURCE == SOURCE_GATED) gate_shared(&p, in, a.activation);
     else if (SOURCE == SOURCE_PLAIN) load_shared(&p, in);
     else norm_shared<SOURCE == SOURCE_LAYER>(&p, a, in, &s->total);
@@ -590,6 +615,8 @@ static cudaError_t launch(const fused_args *a, bool overlap, cudaStream_t stream
     config.stream = stream;
     config.attrs = attributes;
     if (overlap) {
+        cudaError_t e = share_multiprocessor(k_quantize_fused<THREADS, GROUPS, SOURCE, CLUSTER>);
+        if (e != cudaSuccess) return e;
         attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[n++].val.programmaticStreamSerializationAllowed = 1;
     }
@@ -655,7 +682,7 @@ static cudaError_t choose(const fused_args *a, bool overlap, cudaStream_t stream
     const bool many = a->q.m > MANY_ROWS;
     int way = n <= 1024 ? 1 : n <= 4096 ? (many ? 2 : 3) : 5;
     if (n > 1024 && a->q.m > (n > 4096 ? MANY_ROWS : VERY_MANY_ROWS)) way = SHARED_WAY;
-    if (n > 4096 && a->q.m <= 4 && !is_norm(SOURCE) && has_clusters()) way = CLUSTER_WAY;
+    if (n > 4096 && a->q.m <= 8 && !is_norm(SOURCE) && has_clusters()) way = CLUSTER_WAY;
     return launch_way<SOURCE>(a, a->q.way ? a->q.way : way, overlap, stream);
 }
 
@@ -690,4 +717,27 @@ cudaError_t nr_cuda_quantize_rows(const nr_cuda_quantize_args *q, bool overlap,
     a.q = *q;
     a.in = q->x;
     return fits(&a) ? choose<SOURCE_PLAIN>(&a, overlap, stream) : nr_cuda_quantize(q, stream);
+}
+
+bool nr_cuda_attention_joins(const nr_cuda_attention_args *a) {
+    return a->sm == 90 && a->head_dim == JOIN_DIM && a->n_heads <= JOIN_HEADS_MAX &&
+           a->ldy == (int64_t)a->n_heads * JOIN_DIM && nr_cuda_attention_stores(a) &&
+           partial_bytes(a, a->n_spans, JOIN_DIM) <= a->workspace_bytes;
+}
+
+cudaError_t nr_cuda_join_quantize(const nr_cuda_attention_args *attention,
+                                  const nr_cuda_quantize_args *q, bool overlap,
+                                  cudaStream_t stream) {
+    fused_args a = {};
+    a.q = *q;
+    a.in = q->x;
+    a.chunks.spans = attention->spans;
+    a.chunks.sums = partial_sums_of(attention, 0, attention->n_spans, JOIN_DIM);
+    a.chunks.n_heads = attention->n_heads;
+    if (!fits(&a) || !nr_cuda_attention_joins(attention) || q->x != attention->y ||
+        q->m != attention->n_spans || q->n_in != attention->ldy || q->ldx != attention->ldy)
+        return cudaErrorInvalidValue;
+    return attention->n_heads <= JOIN_HEADS_MAX / 2
+               ? launch<128, 1, SOURCE_CHUNKS, 8>(&a, overlap, stream)
+               : launch<128, 2, SOURCE_CHUNKS, 8>(&a, overlap, stream);
 }
