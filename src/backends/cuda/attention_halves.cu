@@ -375,7 +375,7 @@ static cudaError_t launch(const nr_cuda_attention_args *a, const half_cache *h,
                                          half_shape<GROUPS>::SHARED_BYTES);
     if (e != cudaSuccess) return e;
     dim3 grid((unsigned)((a->m + 64 * GROUPS - 1) / (64 * GROUPS)), (unsigned)h->n_heads);
-    /* Queries are loaded while the launch before, our own, ends; it has waited for what made them. */
+    /* Queries are loaded while the launch before, our own, ends: it waited for what made them. */
     return launch_kernel(k_attention_halves<GROUPS>, grid, 128 * GROUPS,
                          half_shape<GROUPS>::SHARED_BYTES, true, stream, *a, *h);
 }
