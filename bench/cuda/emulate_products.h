@@ -74,11 +74,12 @@ static inline int8_t emulate_column(uint64_t b, int n, int k) {
                   (uint32_t)(n / 8) * n_step + (uint32_t)(n % 8 * 16 + k % 16);
     return ((const int8_t *)emulate_shared)[at];
 }
-static inline void product_codes(int32_t d[32], const uint32_t a[4], uint64_t b, int32_t add) {
+template <int N>
+static inline void product_codes(int32_t *d, const uint32_t a[4], uint64_t b, int32_t add) {
     uint8_t all[32][64];
     emulate_exchange(a, 16, all);
     int lane = emulate_thread() & 31, g = lane / 4, t = lane % 4;
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < N / 2; i++) {
         int32_t sum = add ? d[i] : 0;
         for (int k = 0; k < 32; k++) {
             int word = i % 4 / 2 + k / 16 * 2;

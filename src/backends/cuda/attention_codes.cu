@@ -49,16 +49,24 @@ static __device__ __forceinline__ void begin_codes(code_tiles<DIM> *t, int turn,
     }
 }
 
+template <int N> static __device__ __forceinline__ void sums_done(int32_t (&sums)[DIGITS][N]) {
+#pragma unroll
+    for (int i = 0; i < DIGITS; i++) product_done(sums[i]);
+}
+
 /* Scores before any scale, digit by digit; begun. */
 template <int DIM>
 static __device__ __forceinline__ void begin_scores(int32_t sums[DIGITS][CHUNK / 2],
                                                     const uint32_t q[DIM / 32][DIGITS][4],
                                                     const uint8_t (*k)[ROW_BYTES]) {
-    const uint64_t keys = tile_descriptor<128>(k);
+    const uint64_t keys = tile_descriptor<ROW_BYTES>(k);
+    product_begin();
 #pragma unroll
     for (int i = 0; i < DIGITS; i++)
 #pragma unroll
-        for (int d = 0; d < DIM / 32; d++) product_codes(sums[i], q[d][i], keys + 2 * d, d > 0);
+        for (int d = 0; d < DIM / 32; d++)
+            product_codes<CHUNK>(sums[i], q[d][i], keys + 2 * d, d > 0);
+    product_commit();
 }
 
 /* Scores times the keys' scales. */
@@ -93,36 +101,54 @@ static __device__ __forceinline__ void turn_values(code_tiles<DIM> *t, int turn)
     }
 }
 
-/* 64 dims from `part` times 64 on: o = o * old + (weights x values) * new, as add_values. */
+/* Weights times values of 32 dims; begun. */
 template <int DIM>
-static __device__ __forceinline__ void add_part(float o[DIM / 16][2][4], int part,
-                                                const uint32_t w[CHUNK / 32][DIGITS][4],
-                                                const code_tiles<DIM> *t,
-                                                const chunk_factors f[2]) {
-    int32_t sums[DIGITS][32];
+static __device__ __forceinline__ void begin_values(int32_t sums[DIGITS][16], int part,
+                                                    const uint32_t w[CHUNK / 32][DIGITS][4],
+                                                    const code_tiles<DIM> *t) {
     product_begin();
 #pragma unroll
     for (int i = 0; i < DIGITS; i++)
 #pragma unroll
         for (int k = 0; k < CHUNK / 32; k++)
-            product_codes(sums[i], w[k][i], columns_descriptor(t->columns[2 * k][8 * part],
-                                                               sizeof t->columns[0]), k > 0);
+            product_codes<32>(
+                sums[i], w[k][i],
+                columns_descriptor(t->columns[2 * k][4 * part], sizeof t->columns[0]), k > 0);
     product_commit();
-    product_wait<0>();
+}
+
+/* o = o * old + (weights x values) * new, as attention_tile.cu's add_values; 32 dims are added while
+ * the next are multiplied. */
+template <int DIM>
+static __device__ __forceinline__ void add_values(float o[DIM / 16][2][4],
+                                                  const uint32_t w[CHUNK / 32][DIGITS][4],
+                                                  const code_tiles<DIM> *t,
+                                                  const chunk_factors f[2]) {
+    const int PARTS = DIM / 32;
+    int32_t sums[2][DIGITS][16];
+    begin_values(sums[0], 0, w, t);
 #pragma unroll
-    for (int i = 0; i < DIGITS; i++) product_done(sums[i]);
+    for (int part = 0; part < PARTS; part++) {
+        if (part + 1 < PARTS) {
+            begin_values(sums[(part + 1) % 2], part + 1, w, t);
+            product_wait<1>();
+        } else {
+            product_wait<0>();
+        }
+        sums_done(sums[part % 2]);
 #pragma unroll
-    for (int d = 0; d < 4; d++)
+        for (int d = 0; d < 2; d++)
 #pragma unroll
-        for (int h = 0; h < 2; h++)
+            for (int h = 0; h < 2; h++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int at = 4 * (2 * d + e % 2) + 2 * h + e / 2;
-                float *x = &o[4 * part + d][h][e];
-                *x = __fmaf_rn(*x, f[h].old_part,
-                               __fmul_rn(sum_of_digits(sums[0][at], sums[1][at], sums[2][at]),
-                                         f[h].new_part));
-            }
+                for (int e = 0; e < 4; e++) {
+                    const int at = 4 * (2 * d + e % 2) + 2 * h + e / 2;
+                    float *x = &o[2 * part + d][h][e];
+                    const float sum = sum_of_digits(sums[part % 2][0][at], sums[part % 2][1][at],
+                                                    sums[part % 2][2][at]);
+                    *x = __fmaf_rn(*x, f[h].old_part, __fmul_rn(sum, f[h].new_part));
+                }
+    }
 }
 
 template <int DIM>
@@ -177,14 +203,11 @@ static __global__ void __launch_bounds__(THREADS, 2)
         copy_wait<1>();
         shared_stored();
         __syncthreads(); /* the chunk is there, and nobody uses the columns of the last one */
-        product_begin();
         begin_scores<DIM>(sums, q, t->k[turn]);
-        product_commit();
         turn_values(t, turn);
         shared_stored();
         product_wait<0>();
-#pragma unroll
-        for (int i = 0; i < DIGITS; i++) product_done(sums[i]);
+        sums_done(sums);
         put_scores(scores, sums, t->k_scale[turn]);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
@@ -193,8 +216,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
         }
         gather_weights(w, scores);
         __syncthreads(); /* the columns are there, and nobody uses the chunk */
-#pragma unroll
-        for (int part = 0; part < DIM / 64; part++) add_part(o, part, w, t, f);
+        add_values(o, w, t, f);
     }
     const bool any[2] = {row < n_rows, row + 8 < n_rows};
     put_rows<DIM>(a, s.row0 + first + row, head, any, o, state);

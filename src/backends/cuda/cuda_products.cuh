@@ -55,22 +55,38 @@ PTX void product_halves(float d[32], const uint32_t a[4], uint64_t b, int32_t ad
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(ACROSS));
 }
 
-/* d[64 x 64] = (add ? d : 0) + a[64 x 32] b[64 x 32]^T, codes. Lane 4g+t of warp w has of a the bytes
+/* d[64 x N] = (add ? d : 0) + a[64 x 32] b[N x 32]^T, codes. Lane 4g+t of warp w has of a the bytes
  * 4t..4t+3 of row 16w+g (a[0]) and of row 16w+g+8 (a[1]), and those 16 further on in a[2], a[3]; d
  * as for `product`. */
-PTX void product_codes(int32_t d[32], const uint32_t a[4], uint64_t b, int32_t add) {
+template <int N> PTX void product_codes(int32_t *d, const uint32_t a[4], uint64_t b, int32_t add);
+
+template <>
+__device__ __forceinline__ void product_codes<32>(int32_t *d, const uint32_t a[4], uint64_t b,
+                                                  int32_t add) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k32.s32.s8.s8 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+                 "}, {%16,%17,%18,%19}, %20, p;\n}"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]),
+                   "+r"(d[6]), "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]), "+r"(d[11]),
+                   "+r"(d[12]), "+r"(d[13]), "+r"(d[14]), "+r"(d[15])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+}
+
+template <>
+__device__ __forceinline__ void product_codes<64>(int32_t *d, const uint32_t a[4], uint64_t b,
+                                                  int32_t add) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8 {"
-                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
-                 "%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,"
+                 "%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
                  "}, {%32,%33,%34,%35}, %36, p;\n}"
                  : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]),
-                   "+r"(d[6]), "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]),
-                   "+r"(d[11]), "+r"(d[12]), "+r"(d[13]), "+r"(d[14]),
-                   "+r"(d[15]), "+r"(d[16]), "+r"(d[17]), "+r"(d[18]),
-                   "+r"(d[19]), "+r"(d[20]), "+r"(d[21]), "+r"(d[22]),
-                   "+r"(d[23]), "+r"(d[24]), "+r"(d[25]), "+r"(d[26]),
-                   "+r"(d[27]), "+r"(d[28]), "+r"(d[29]), "+r"(d[30]), "+r"(d[31])
+                   "+r"(d[6]), "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]), "+r"(d[11]),
+                   "+r"(d[12]), "+r"(d[13]), "+r"(d[14]), "+r"(d[15]), "+r"(d[16]), "+r"(d[17]),
+                   "+r"(d[18]), "+r"(d[19]), "+r"(d[20]), "+r"(d[21]), "+r"(d[22]), "+r"(d[23]),
+                   "+r"(d[24]), "+r"(d[25]), "+r"(d[26]), "+r"(d[27]), "+r"(d[28]), "+r"(d[29]),
+                   "+r"(d[30]), "+r"(d[31])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
 }
 
@@ -88,13 +104,13 @@ PTX void shared_stored(void) {
 }
 
 /* Sums are read after this, and after product_wait: the compiler may not move them before it. */
-PTX void product_done(float d[32]) {
+template <int N> PTX void product_done(float (&d)[N]) {
 #pragma unroll
-    for (int i = 0; i < 32; i++) asm volatile("" : "+f"(d[i])::"memory");
+    for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
-PTX void product_done(int32_t d[32]) {
+template <int N> PTX void product_done(int32_t (&d)[N]) {
 #pragma unroll
-    for (int i = 0; i < 32; i++) asm volatile("" : "+r"(d[i])::"memory");
+    for (int i = 0; i < N; i++) asm volatile("" : "+r"(d[i])::"memory");
 }
 
 #undef PTX
