@@ -68,6 +68,7 @@ template <int OUTS, int ROWS> struct tile_walk {
         tile = (int32_t)blockIdx.x;
     }
     __device__ __forceinline__ bool more(void) const { return tile < tiles; }
+    __device__ __forceinline__ bool last(void) const { return tile + (int32_t)gridDim.x >= tiles; }
     __device__ __forceinline__ void next(void) { tile += (int32_t)gridDim.x; }
     __device__ __forceinline__ int32_t n0(void) const { return tile / m_tiles * OUTS; }
     __device__ __forceinline__ int32_t m0(void) const { return tile % m_tiles * ROWS; }
@@ -85,23 +86,25 @@ template <int STAGES> static __device__ __forceinline__ void advance(ring *r) {
     }
 }
 
-/* By one thread. Weights of the first stages depend on no launch. */
+/* By one thread. The first weights are asked for while the launch before may still run. */
 template <class S, int OUTS, int ROWS>
 static __device__ void feed(tile_walk<OUTS, ROWS> walk, uint8_t *stages, hopper_barriers *b,
                             const tile_map *weights, const tile_map *codes, int32_t steps) {
     const int32_t ahead = AHEAD / S::STEP;
-    ring r = {0, 0};
-    int32_t begun = walk.more() ? min(S::STAGES, steps) : 0;
-    for (int32_t s = 0; s < begun; s++) {
+    int32_t early = min(S::STAGES, steps);
+    for (int32_t s = 0; s < early; s++) {
         barrier_expect(&b->full[s], S::STAGE_BYTES);
         tile_load(stages + s * S::STAGE_BYTES, weights, &b->full[s], s * S::STEP, walk.n0());
     }
     wait_for_launch_before();
-    for (; walk.more(); walk.next(), begun = 0) {
+    ring r = {0, 0};
+    for (; walk.more(); walk.next()) {
         const int32_t n0 = walk.n0(), m0 = walk.m0();
-        for (int32_t s = 0; s < steps; s++) {
+        for (int32_t s = 0; s < steps; s++, advance<S::STAGES>(&r)) {
             uint8_t *stage = stages + r.stage * S::STAGE_BYTES;
-            if (s >= begun) {
+            if (early > 0) {
+                early--;
+            } else {
                 barrier_wait(&b->empty[r.stage], r.parity ^ 1u);
                 barrier_expect(&b->full[r.stage], S::STAGE_BYTES);
                 tile_load(stage, weights, &b->full[r.stage], s * S::STEP, n0);
@@ -110,7 +113,6 @@ static __device__ void feed(tile_walk<OUTS, ROWS> walk, uint8_t *stages, hopper_
             if (walk.m_tiles > 1 && m0 == 0) /* others come to the same weights */
                 for (int32_t p = s ? s + ahead : S::STAGES; p <= s + ahead && p < steps; p++)
                     tile_prefetch(weights, p * S::STEP, n0);
-            advance<S::STAGES>(&r);
         }
     }
 }
@@ -186,6 +188,7 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a, tile_walk<OUTS,
         }
         product_wait<0>();
         if (lane == 0) barrier_arrive(&b->empty[before]);
+        if (walk.last()) let_next_launch_begin();
         barrier_wait(&b->values_full, values_parity);
         values_parity ^= 1u;
         store_slab<OUTS, ROWS, ROWS / 8, ACTIVATES, ADDS>(a, acc, &rest->values, rest->kept,
@@ -225,14 +228,18 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP>::THREADS
         tile_prefetch_map(&codes);
     }
     __syncthreads();
-    if (threadIdx.x) meet_neighbours(a.early); /* who feeds waits by itself */
     if (threadIdx.x >= S::FIRST_MULTIPLIER) {
+        meet_neighbours(a.early);
         if (S::SHIFTS_REGISTERS) registers_up_to<176>(); /* and 80: the launch's 128 on average */
         multiply<S, OUTS, ROWS, ACTIVATES, ADDS>(a, walk, stages, rest, steps);
     } else {
         if (S::SHIFTS_REGISTERS) registers_down_to<80>();
-        if (threadIdx.x >= 32) watch<S>(a, walk, stages, rest, steps);
-        else if (threadIdx.x == 0) feed<S>(walk, stages, &rest->barriers, &weights, &codes, steps);
+        if (threadIdx.x >= 32) {
+            meet_neighbours(a.early);
+            watch<S>(a, walk, stages, rest, steps);
+        } else if (threadIdx.x == 0) {
+            feed<S>(walk, stages, &rest->barriers, &weights, &codes, steps);
+        }
         __syncwarp();
     }
 #endif
@@ -281,9 +288,9 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) 
                                  S::SHARED_BYTES);
     if (e != cudaSuccess) return e;
     int64_t tiles = (int64_t)((a->n_out + OUTS - 1) / OUTS) * ((a->m + ROWS - 1) / ROWS);
-    const int64_t blocks = NR_MIN(tiles, (int64_t)a->n_multiprocessors * S::BLOCKS);
-    return launch_kernel(kernel, dim3((unsigned)blocks), dim3(S::THREADS), S::SHARED_BYTES,
-                         a->overlap, stream, *a, weights, codes);
+    const dim3 grid((unsigned)NR_MIN(tiles, (int64_t)a->n_multiprocessors * S::BLOCKS));
+    return launch_kernel(kernel, grid, dim3(S::THREADS), S::SHARED_BYTES, a->overlap, stream, *a,
+                         weights, codes);
 }
 
 /* Launchers: without activation and residual, with a residual, with both or either. */
