@@ -75,9 +75,13 @@ static nr_kv kv_of(const recorder *r, int sequence) {
 }
 
 static void project(recorder *r, float *y, const float *x, int64_t m, const nr_linear *w) {
-    r->be->ops->linear(
-        r->be,
-        &(nr_linear_args){.y = y, .x = x, .ldy = w->n_out, .ldx = w->n_in, .m = m, .linear = w});
+    r->be->ops->linear(r->be, &(nr_linear_args){.y = y,
+                                                .x = x,
+                                                .ldy = w->n_out,
+                                                .ldx = w->n_in,
+                                                .m = m,
+                                                .linear = w,
+                                                .x_spent = true});
 }
 
 /* One layer for n sequences, a row each, as the decoders call it. */
@@ -150,6 +154,7 @@ static void test_fused(void **state) {
     assert_int_equal(r->cuda->n_ops, NR_COUNT(kinds));
     for (size_t i = 0; i < NR_COUNT(kinds); i++) assert_int_equal(r->cuda->ops[i].kind, kinds[i]);
     assert_int_equal(r->cuda->ops[1].before, NR_CUDA_BEFORE_NORM);
+    assert_true(r->cuda->ops[1].quantize.x_spent);
     const nr_cuda_attention_args *a = &r->cuda->ops[2].u.attention;
     assert_ptr_equal(a->k, a->q + D);
     assert_ptr_equal(a->v, a->k + KV * DIM);

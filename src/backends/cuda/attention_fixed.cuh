@@ -56,6 +56,12 @@ V_INLINE const float *turn_of(const nr_cuda_attention_args &a, int32_t row) {
     return a.cos_sin ? a.cos_sin + (int64_t)a.positions[row] * a.head_dim : NULL;
 }
 
+/* Four values that begin at 16 bytes. */
+V_INLINE void take_four(float v[4], const float *x) {
+    const float4 four = *(const float4 *)x;
+    v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+}
+
 /* Values d .. d + 3 of a row of a head, rotated where cos_sin is given; zeros past dim. d is a
  * multiple of 4, dim of 8. */
 V_INLINE void load_four(float v[4], const float *x, int32_t d, int32_t dim, const float *cos_sin) {
@@ -165,6 +171,28 @@ V_INLINE void load_values(uint32_t b[4], const int8_t (*v)[PITCH], int h, int j)
 
 /* ---- rows of a warp: 16, the lane 4g+t has g and g + 8 ---- */
 
+/* Values 16 i + 4 t .. + 3 of a row of a head of DIM values, all i, rotated where cos_sin is given:
+ * as load_four, but 16 bytes at a time, and each value is loaded once. */
+template <int DIM>
+V_INLINE void load_row(float v[DIM / 16][4], const float *x, const float *cos_sin) {
+    const int t = threadIdx.x % 4, HALF = DIM / 32;
+#pragma unroll
+    for (int i = 0; i < DIM / 16; i++) take_four(v[i], x + 16 * i + 4 * t);
+    if (!cos_sin) return;
+#pragma unroll
+    for (int i = 0; i < HALF; i++) {
+        float c[4], s[4];
+        take_four(c, cos_sin + 16 * i + 4 * t);
+        take_four(s, cos_sin + DIM / 2 + 16 * i + 4 * t);
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const float low = v[i][e], high = v[i + HALF][e];
+            v[i][e] = __fsub_rn(__fmul_rn(low, c[e]), __fmul_rn(high, s[e]));
+            v[i + HALF][e] = __fadd_rn(__fmul_rn(high, c[e]), __fmul_rn(low, s[e]));
+        }
+    }
+}
+
 /* The warp's rows g and g + 8 of q as left sides of the products, and their factors. Rows past the
  * last are zero. */
 template <int DIM>
@@ -173,6 +201,8 @@ V_INLINE void load_queries(uint32_t a[DIM / 32][DIGITS][4], float factor[2],
                            int32_t n_rows) {
     const int32_t t = threadIdx.x % 4, g = threadIdx.x % 32 / 4, dim = args.head_dim;
     const float scale = __fmul_rn(args.scale, LOG2_E);
+    const bool whole = DIM % 32 == 0 && dim == DIM && args.ldq % 4 == 0 &&
+                       ((uintptr_t)args.q | (uintptr_t)args.cos_sin) % 16 == 0;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const int32_t row = threadIdx.x / 32 * 16 + g + 8 * h;
@@ -181,9 +211,15 @@ V_INLINE void load_queries(uint32_t a[DIM / 32][DIGITS][4], float factor[2],
         const float *cos_sin = any ? turn_of(args, row0 + row) : NULL;
         float v[DIM / 16][4];
         uint32_t largest = 0;
+        if (whole && any) {
+            load_row<DIM>(v, x, cos_sin);
+        } else {
+#pragma unroll
+            for (int i = 0; i < DIM / 16; i++)
+                load_four(v[i], x, 16 * i + 4 * t, any ? dim : 0, cos_sin);
+        }
 #pragma unroll
         for (int i = 0; i < DIM / 16; i++) {
-            load_four(v[i], x, 16 * i + 4 * t, any ? dim : 0, cos_sin);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 v[i][e] = __fmul_rn(v[i][e], scale);

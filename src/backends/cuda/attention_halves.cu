@@ -301,8 +301,8 @@ static __global__ void __launch_bounds__(SPLIT_THREADS)
     for (int i = 0; i < GROUPS; i++) {
         const int32_t key = blockIdx.x * KEYS + t / 16 + i * (SPLIT_THREADS / 16), d = t % 16 * 4;
         const int32_t filled = key < s.n_keys ? dim : 0;
-        if (!h.aligned) load_four(x[i], rows + key * ld, d, filled, NULL);
-        else *(float4 *)x[i] = d < filled ? *(const float4 *)(rows + key * ld + d) : float4();
+        if (h.aligned && d < filled) take_four(x[i], rows + key * ld + d);
+        else load_four(x[i], rows + key * ld, d, filled, NULL);
 #pragma unroll
         for (int e = 0; e < 4; e++) largest = max(largest, magnitude(x[i][e]));
     }

@@ -38,6 +38,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     nr_cuda_quantize_args *q = &op->quantize;
     nr_cuda_linear_i8_args *l = &op->u.i8;
     fill_quantize(q, a->x, a->ldx, a->m, w);
+    q->x_spent = a->x_spent;
     size_t used = nr_cuda_place_codes(q, be->scratch.region);
     NR_ASSERT(used <= be->scratch.region_bytes);
     (void)used;

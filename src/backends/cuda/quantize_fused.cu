@@ -469,9 +469,9 @@ static __global__ void __launch_bounds__(THREADS, THREADS == 512   ? 2
     if (threadIdx.x == 0) a.q.sx[at] = scale;
 }
 
-/* ---- long rows, many of them ---- */
+/* ---- many rows ---- */
 
-#define LONG_THREADS 256
+#define SHARED_THREADS 256
 
 /* A row in shared memory, all of it one block's. */
 struct row_shared {
@@ -479,7 +479,7 @@ struct row_shared {
     int32_t n;
     template <typename F> __device__ __forceinline__ void each(const F &f) const {
 #pragma unroll 4
-        for (int32_t k = 4 * threadIdx.x; k < n; k += 4 * LONG_THREADS) {
+        for (int32_t k = 4 * threadIdx.x; k < n; k += 4 * SHARED_THREADS) {
             const float4 v = *(const float4 *)(row + k);
             f(v.x, k), f(v.y, k + 1), f(v.z, k + 2), f(v.w, k + 3);
         }
@@ -492,14 +492,20 @@ struct row_shared {
     __device__ __forceinline__ bool has(int32_t) const { return true; }
 };
 
-/* Gated rows to shared memory, four values a thread, the next four on their way; and to memory,
- * where somebody reads more than outlier columns, which are left out here then. */
-static __device__ __forceinline__ void load_long(row_shared *p, const fused_args &a, int64_t at) {
-    const int32_t n = p->n, step = 4 * LONG_THREADS;
-    const float *gate = a.in + at * 2 * n, *up = gate + n;
-    float *out = (float *)a.q.x + at * a.q.ldx;
-    int32_t k = 4 * threadIdx.x;
+/* The row to shared memory as it is read. */
+static __device__ __forceinline__ void load_shared(const row_shared *p, const float *in) {
+#pragma unroll 4
+    for (int32_t k = 4 * threadIdx.x; k < p->n; k += 4 * SHARED_THREADS)
+        *(float4 *)(p->row + k) = *(const float4 *)(in + k);
+}
+
+/* The same gated, four values a thread, the next four on their way. */
+static __device__ __forceinline__ void gate_shared(const row_shared *p, const float *gate,
+                                                   nr_activation activation) {
+    const int32_t n = p->n, step = 4 * SHARED_THREADS;
+    const float *up = gate + n;
     const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    int32_t k = 4 * threadIdx.x;
     float4 g = k < n ? *(const float4 *)(gate + k) : zero;
     float4 u = k < n ? *(const float4 *)(up + k) : zero;
     for (; k < n; k += step) {
@@ -508,35 +514,74 @@ static __device__ __forceinline__ void load_long(row_shared *p, const fused_args
         const float4 next_u = more ? *(const float4 *)(up + k + step) : zero;
         float x[4];
         put4(x, g);
-        activate_each<4>(x, a.activation);
-        g = make_float4(__fmul_rn(x[0], u.x), __fmul_rn(x[1], u.y), __fmul_rn(x[2], u.z),
-                        __fmul_rn(x[3], u.w));
-        *(float4 *)(p->row + k) = g;
-        if (!a.q.x_spent) *(float4 *)(out + k) = g;
+        activate_each<4>(x, activation);
+        *(float4 *)(p->row + k) = make_float4(__fmul_rn(x[0], u.x), __fmul_rn(x[1], u.y),
+                                              __fmul_rn(x[2], u.z), __fmul_rn(x[3], u.w));
         g = next_g, u = next_u;
     }
+}
+
+/* The same normed. */
+template <bool LAYER>
+static __device__ __forceinline__ void norm_shared(const row_shared *p, const fused_args &a,
+                                                   const float *in, float *total) {
+    const int DEPTH = 8;
+    const int32_t n = p->n;
+    load_shared(p, in);
+    float mean = 0.0f;
+    if (LAYER) mean = __fdiv_rn(chains_of_row<false, DEPTH>(p->row, n, 0.0f, total), (float)n);
+    const float var = __fdiv_rn(chains_of_row<true, DEPTH>(p->row, n, mean, total), (float)n);
+    const float r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(var, a.eps)));
+#pragma unroll 2
+    for (int32_t k = 4 * threadIdx.x; k < n; k += 4 * SHARED_THREADS) {
+        float x[4], gamma[4], beta[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        put4(x, *(const float4 *)(p->row + k));
+        put4(gamma, *(const float4 *)(a.gamma + k));
+        if (LAYER) put4(beta, *(const float4 *)(a.beta + k));
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            x[e] = LAYER ? __fmaf_rn(__fmul_rn(__fsub_rn(x[e], mean), r), gamma[e], beta[e])
+                         : __fmul_rn(__fmul_rn(x[e], r), gamma[e]);
+        *(float4 *)(p->row + k) = make_float4(x[0], x[1], x[2], x[3]);
+    }
+}
+
+/* The row in float to memory, as put_floats. */
+template <row_source SOURCE>
+static __device__ __forceinline__ void put_shared(row_shared *p, const fused_args &a, int64_t at) {
+    float *out = (float *)a.q.x + at * a.q.ldx;
+    if (SOURCE != SOURCE_PLAIN && !a.q.x_spent)
+        for (int32_t k = 4 * threadIdx.x; k < p->n; k += 4 * SHARED_THREADS)
+            *(float4 *)(out + k) = *(const float4 *)(p->row + k);
     __syncthreads();
     if ((int32_t)threadIdx.x < a.q.n_outliers) {
         const int32_t column = a.q.outlier_columns[threadIdx.x];
-        out[column] = p->row[column];
+        if (SOURCE != SOURCE_PLAIN) out[column] = p->row[column];
         p->row[column] = LEFT_OUT;
     }
     __syncthreads();
 }
 
-static __global__ void __launch_bounds__(LONG_THREADS, 4) k_quantize_long(fused_args a) {
+template <row_source SOURCE>
+static __global__ void __launch_bounds__(SHARED_THREADS, 5) k_quantize_shared(fused_args a) {
     extern __shared__ __align__(16) uint8_t shared[];
     fused_shared *s = (fused_shared *)shared;
     const int64_t at = blockIdx.x;
     int8_t *codes = a.q.codes + at * a.q.k_pad;
     row_shared p = {(float *)(shared + (sizeof *s + 15) / 16 * 16), a.q.n_in};
+    const float *in = a.in + at * (SOURCE == SOURCE_GATED   ? 2 * (int64_t)p.n
+                                   : SOURCE == SOURCE_PLAIN ? a.q.ldx
+                                                            : p.n);
     float scale, inverse;
     meet_neighbours(a.q.early);
-    load_long(&p, a, at);
-    find_top<LONG_THREADS>(&p, s);
+    if (SOURCE == SOURCE_GATED) gate_shared(&p, in, a.activation);
+    else if (SOURCE == SOURCE_PLAIN) load_shared(&p, in);
+    else norm_shared<SOURCE == SOURCE_LAYER>(&p, a, in, &s->total);
+    put_shared<SOURCE>(&p, a, at);
+    find_top<SHARED_THREADS>(&p, s);
     scale_of(value_of(magnitude_of(s->top[NR_CUDA_SPIKES])), &scale, &inverse);
 #pragma unroll 4
-    for (int32_t k = 4 * threadIdx.x; k < a.q.k_pad; k += 4 * LONG_THREADS) {
+    for (int32_t k = 4 * threadIdx.x; k < a.q.k_pad; k += 4 * SHARED_THREADS) {
         float x[4] = {0.0f, 0.0f, 0.0f, 0.0f};
         if (k < p.n) put4(x, *(const float4 *)(p.row + k));
         *(uint32_t *)(codes + k) = four_codes(x, inverse);
@@ -548,10 +593,15 @@ static __global__ void __launch_bounds__(LONG_THREADS, 4) k_quantize_long(fused_
 
 /* ---- launchers ---- */
 
-static cudaError_t launch_long(const fused_args *a, bool overlap, cudaStream_t stream) {
-    const size_t bytes = (sizeof(fused_shared) + 15) / 16 * 16 + (size_t)a->q.n_in * sizeof(float);
-    return launch_kernel(k_quantize_long, dim3((unsigned)a->q.m), LONG_THREADS, bytes, overlap,
-                         stream, *a);
+static size_t shared_bytes(const fused_args *a, bool row) {
+    const size_t values = row ? nr_round_up((size_t)a->q.n_in, CHAINS_STEP) : 0;
+    return (sizeof(fused_shared) + 15) / 16 * 16 + values * sizeof(float);
+}
+
+template <row_source SOURCE>
+static cudaError_t launch_shared(const fused_args *a, bool overlap, cudaStream_t stream) {
+    return launch_kernel(k_quantize_shared<SOURCE>, dim3((unsigned)a->q.m), SHARED_THREADS,
+                         shared_bytes(a, true), overlap, stream, *a);
 }
 
 template <int THREADS, int GROUPS, row_source SOURCE, int CLUSTER>
@@ -559,10 +609,9 @@ static cudaError_t launch(const fused_args *a, bool overlap, cudaStream_t stream
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attributes[2] = {};
     unsigned n = 0;
-    size_t row = is_norm(SOURCE) ? nr_round_up((size_t)a->q.n_in, CHAINS_STEP) * sizeof(float) : 0;
     config.gridDim = dim3((unsigned)a->q.m * CLUSTER);
     config.blockDim = dim3(THREADS);
-    config.dynamicSmemBytes = (sizeof(fused_shared) + 15) / 16 * 16 + row;
+    config.dynamicSmemBytes = shared_bytes(a, is_norm(SOURCE));
     config.stream = stream;
     config.attrs = attributes;
     if (overlap) {
@@ -599,7 +648,7 @@ static bool has_clusters(void) {
 
 #define WAYS 8
 #define CLUSTER_WAY 6
-#define LONG_WAY 8 /* gated alone */
+#define SHARED_WAY 8
 
 /* Way 1 .. WAYS: threads, groups of four values of each, blocks of a row; largest row of each. */
 template <row_source SOURCE>
@@ -615,8 +664,7 @@ static cudaError_t launch_way(const fused_args *a, int way, bool overlap, cudaSt
     case 5: return launch<1024, 3, SOURCE, 1>(a, overlap, stream);
     default: break;
     }
-    if (way == LONG_WAY)
-        return SOURCE == SOURCE_GATED ? launch_long(a, overlap, stream) : cudaErrorInvalidValue;
+    if (way == SHARED_WAY) return launch_shared<SOURCE>(a, overlap, stream);
     if constexpr (!is_norm(SOURCE)) {
         if (has_clusters() && way == CLUSTER_WAY)
             return launch<128, 3, SOURCE, 8>(a, overlap, stream);
@@ -625,14 +673,15 @@ static cudaError_t launch_way(const fused_args *a, int way, bool overlap, cudaSt
     return cudaErrorInvalidValue;
 }
 
-#define MANY_ROWS 256 /* more than blocks of 512 or 1024 threads run at once */
+#define MANY_ROWS 256      /* more than blocks of 512 or 1024 threads run at once, */
+#define VERY_MANY_ROWS 396 /* and more than those of 256 that hold 4096 values in registers */
 
 template <row_source SOURCE>
 static cudaError_t choose(const fused_args *a, bool overlap, cudaStream_t stream) {
     const int32_t n = a->q.n_in;
     const bool many = a->q.m > MANY_ROWS;
     int way = n <= 1024 ? 1 : n <= 4096 ? (many ? 2 : 3) : 5;
-    if (n > 4096 && many && SOURCE == SOURCE_GATED) way = LONG_WAY;
+    if (n > 1024 && a->q.m > (n > 4096 ? MANY_ROWS : VERY_MANY_ROWS)) way = SHARED_WAY;
     if (n > 4096 && a->q.m <= 8 && !is_norm(SOURCE) && has_clusters()) way = CLUSTER_WAY;
     return launch_way<SOURCE>(a, a->q.way ? a->q.way : way, overlap, stream);
 }
