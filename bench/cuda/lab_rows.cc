@@ -423,6 +423,7 @@ void lab_time_token(const lab_card *card) {
         lab_download(first.data(), b.hidden, first.size() * 4);
         for (const token_way &way : token_ways) {
             if (m > 8 && way.linear != CHOSEN && !way.apart) continue;
+            if (card->sm != 90 && (way.overlap || way.linear >= 0)) continue;
             LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
                                  cudaMemcpyHostToDevice));
             LAB_CHECK(token(&b, &way, s));
