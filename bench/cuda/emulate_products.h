@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * emulate_products.h - what cuda_products.cuh has for a card, for emulate.h's fibers. Sums of halves
- * are rounded towards zero, as a card is not known to do better. */
+ * emulate_products.h - what cuda_products.cuh has for a card, for emulate.h's fibers. Sums of
+ * halves are rounded towards zero, as a card is not known to do better. */
 #ifndef EMULATE_PRODUCTS_H
 #define EMULATE_PRODUCTS_H
 

@@ -114,7 +114,7 @@ static void check_spent(const char *name, nr_cuda_quantize_args q, const quantiz
     }
 }
 
-/* Queries rotated, keys and values as stored: rows of queries, keys and values `gap` floats apart. */
+/* Queries rotated, keys and values as stored, from rows of all three with `gap` floats between. */
 static std::vector<uint8_t> store(const std::vector<float> &rows, int32_t m, int32_t dim,
                                   nr_dtype dtype, int32_t gap) {
     const int32_t HEADS_Q = 3, HEADS_KV = 2, width = (HEADS_Q + 2 * HEADS_KV) * dim, cap = 16;

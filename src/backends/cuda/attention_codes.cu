@@ -154,8 +154,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
 #ifdef NR_HOPPER
     extern __shared__ __align__(1024) uint8_t shared[];
     code_tiles<DIM> *t = (code_tiles<DIM> *)(shared + (1024 - (uintptr_t)shared % 1024) % 1024);
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(a.early);
     const nr_cuda_span s = a.spans[blockIdx.z];
     const int32_t head = blockIdx.x, first = (gridDim.y - 1 - blockIdx.y) * ROWS;
     const int32_t n_rows = min(ROWS, a.m - first);

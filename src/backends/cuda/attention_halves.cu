@@ -291,8 +291,7 @@ static __global__ void __launch_bounds__(SPLIT_THREADS)
     const bool is_v = blockIdx.z != 0;
     float x[GROUPS][4];
     uint32_t largest = 0;
-    wait_for_launch_before();
-    let_next_launch_begin();
+    meet_neighbours(false); /* not early: the next launch loads queries before its own wait */
     const nr_cuda_span s = a.spans[0];
     const int64_t ld = a.k ? a.ldk : dim;
     const float *rows = a.k ? (is_v ? a.v : a.k) + (int64_t)head * dim
@@ -348,7 +347,6 @@ static __global__ void __launch_bounds__(128 * GROUPS, 3 - GROUPS)
         barrier_init_done();
     }
     __syncthreads();
-    let_next_launch_begin();
     const nr_cuda_span s = a.spans[0];
     const int32_t head = h.head0 + (int32_t)blockIdx.y, t = threadIdx.x;
     const int32_t row = blockIdx.x * 64 * GROUPS + t / 32 * 16 + t % 32 / 4;
@@ -356,7 +354,7 @@ static __global__ void __launch_bounds__(128 * GROUPS, 3 - GROUPS)
     float q_down[2], x[2][DIM / 8][2], o[DIM / 2] = {};
     row_state state[2] = {{-INFINITY, 0.0f}, {-INFINITY, 0.0f}};
     load_queries(x, a, s.row0, head, row);
-    wait_for_launch_before();
+    meet_neighbours(a.early);
     ring.records = h.records + (int64_t)blockIdx.y * h.n_chunks * RECORD_BYTES;
     ring.n = (s.n_keys + KEYS - 1) / KEYS;
     if (t == 0)
@@ -377,7 +375,7 @@ static cudaError_t launch(const nr_cuda_attention_args *a, const half_cache *h,
                                          half_shape<GROUPS>::SHARED_BYTES);
     if (e != cudaSuccess) return e;
     dim3 grid((unsigned)((a->m + 64 * GROUPS - 1) / (64 * GROUPS)), (unsigned)h->n_heads);
-    /* Queries are loaded while the launch before, our own, ends. */
+    /* Queries are loaded while the launch before, our own, ends: it waited for what made them. */
     return launch_kernel(k_attention_halves<GROUPS>, grid, 128 * GROUPS,
                          half_shape<GROUPS>::SHARED_BYTES, true, stream, *a, *h);
 }

@@ -22,8 +22,8 @@ cudaError_t nr_cuda_attention_row(const nr_cuda_attention_args *a, cudaStream_t 
 bool nr_cuda_attention_tile_fits(const nr_cuda_attention_args *a);
 cudaError_t nr_cuda_attention_tile(const nr_cuda_attention_args *a, cudaStream_t stream);
 cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_t stream);
-/* The f32 caches of `tile` with heads of up to 64 values, on Hopper (attention_halves.cu); rows of a
- * block: 64, 128, or 0 for what suits. The bits are the same for any, not those of `tile`. */
+/* The f32 caches of `tile` with heads of up to 64 values, on Hopper (attention_halves.cu); rows of
+ * a block: 64, 128, or 0 for what suits. The bits are the same for any, not those of `tile`. */
 bool nr_cuda_attention_halves_fits(const nr_cuda_attention_args *a);
 cudaError_t nr_cuda_attention_halves(const nr_cuda_attention_args *a, int rows,
                                      cudaStream_t stream);
