@@ -10,7 +10,9 @@
  * tokens are 4 * 154, and 4096 outputs then 32 * 4 = 128 tiles of 128 x 160 for 132
  * multiprocessors. Tiles of 64 weight rows are two blocks a multiprocessor: for few rows (9 to 64),
  * so that some 100 KB of weights are on their way all the time, and for small matrices, where the
- * epilogue of one block runs beside the products of the other.
+ * epilogue of one block runs beside the products of the other. Two of them in a cluster may share
+ * a tile's k (SPLIT): each keeps codes where the block lies that writes the token's results, gives
+ * its sums of the other's tokens to the other, and writes half of the tile.
  *
  * Rejected: clusters whose blocks fetch what they share once. Two or four blocks were slower than
  * one, since the L2 cache is at 40 % and a stage is given back later.
@@ -40,8 +42,8 @@ template <int OUTS, int ROWS, int STEP, int SPLIT> struct tile_rest {
 /* Threads: a warp that feeds, the watchers, the multipliers. stages: [STAGES] of weights
  * [OUTS][STEP], then codes [ROWS][STEP]. A stage has TEAM of the watching warps: all of them where
  * a stage has many spikes and few stages fit, so that it is soon free again; one where most of a
- * warp's time is the look at a stage and not its spikes. A place of the ring has the same team all the time: another
- * one might take the phase before for its own. */
+ * warp's time is the look at a stage and not its spikes. A place of the ring has the same team all
+ * the time: another one might take the phase before for its own. */
 template <int OUTS, int ROWS, int STEP_CODES, int CLUSTER> struct hopper_shape {
     static const int STEP = STEP_CODES, SPLIT = CLUSTER;
     static const int BLOCKS = OUTS == 64 ? 2 : 1; /* of a multiprocessor */
