@@ -41,9 +41,19 @@ template <typename T> PTX T *cluster_place(T *own, int rank) {
     asm volatile("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"((uint64_t)own), "r"(rank));
     return (T *)there;
 }
-/* Arrive at the barrier of that place in another block: what this thread has written, there too, is
- * seen by those who wait with barrier_wait_for_cluster. */
+/* Arrive at the barrier of that place in another block of the cluster. It orders what this thread
+ * has read before what comes there, no more: an arrival that showed its writes would wait for all
+ * of the thread's stores to memory. */
 PTX void barrier_arrive_at(uint64_t *b, int rank) {
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [at];\n}" ::"r"(
+                     shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+}
+/* The same, and what this thread has written, there too, is seen by those who wait with
+ * barrier_wait_for_cluster. */
+PTX void barrier_show_at(uint64_t *b, int rank) {
     asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
                  "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [at];\n}" ::"r"(
                      shared_address(b)),
@@ -59,6 +69,11 @@ PTX void barrier_wait_for_cluster(uint64_t *b, uint32_t parity) {
                  "over:\n}" ::"r"(shared_address(b)),
                  "r"(parity)
                  : "memory");
+}
+/* All threads of all blocks of the cluster have done with one another's shared memory. */
+PTX void cluster_leave(void) {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::
+                     : "memory");
 }
 /* Arrive, and let the phase last until so many bytes have come. */
 PTX void barrier_expect(uint64_t *b, int32_t bytes) {

@@ -99,13 +99,18 @@ static __device__ __forceinline__ kept_here kept_places(uint8_t *kept, int_of<1>
     return {kept};
 }
 
-/* Arrive at, wait for a barrier of a tile's values, which the blocks of a cluster share. */
-template <int SPLIT> static __device__ __forceinline__ void tell_cluster(uint64_t *b) {
+/* Barriers of a tile's values, which the blocks of a cluster share: what this thread has written is
+ * there; it has done with reading; wait. */
+template <int SPLIT> static __device__ __forceinline__ void values_written(uint64_t *b) {
+    if (SPLIT == 1) barrier_arrive(b);
+    for (int rank = 0; SPLIT > 1 && rank < SPLIT; rank++) barrier_show_at(b, rank);
+}
+template <int SPLIT> static __device__ __forceinline__ void values_read(uint64_t *b) {
     if (SPLIT == 1) barrier_arrive(b);
     for (int rank = 0; SPLIT > 1 && rank < SPLIT; rank++) barrier_arrive_at(b, rank);
 }
 template <int SPLIT>
-static __device__ __forceinline__ void wait_for_cluster(uint64_t *b, uint32_t parity) {
+static __device__ __forceinline__ void wait_for_values(uint64_t *b, uint32_t parity) {
     if (SPLIT == 1) barrier_wait(b, parity);
     else barrier_wait_for_cluster(b, parity);
 }
@@ -171,7 +176,7 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a,
             sorted = walk.m0();
             sort_spikes<S::WATCHERS, WATCHERS_MEET>(&rest->list, a, sorted, all_steps, thread);
         }
-        wait_for_cluster<S::SPLIT>(&b->values_empty, values_parity ^ 1u);
+        wait_for_values<S::SPLIT>(&b->values_empty, values_parity ^ 1u);
         copy_values<S::WATCHERS>(&rest->values, a, walk.n0(), walk.m0(), thread);
         for (int32_t s = walk.first; s < walk.first + walk.steps; s++, advance<S::STAGES>(&r)) {
             if (r.stage % TEAMS != warp / S::TEAM) continue;
@@ -184,7 +189,7 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a,
             if (lane == 0) barrier_arrive(&b->empty[r.stage]);
         }
         copy_wait<0>();
-        tell_cluster<S::SPLIT>(&b->values_full);
+        values_written<S::SPLIT>(&b->values_full);
         values_parity ^= 1u;
     }
 }
@@ -214,7 +219,7 @@ static __device__ __forceinline__ void join_sums(int32_t *acc, typename S::rest 
         other->sums[i][thread] = rank ? acc[i] : acc[i + ROWS / 4];
         acc[i] = rank ? acc[i + ROWS / 4] : acc[i];
     }
-    barrier_arrive_at(&rest->barriers.values_full, 1 - rank);
+    barrier_show_at(&rest->barriers.values_full, 1 - rank);
     barrier_wait_for_cluster(&rest->barriers.values_full, parity);
 #pragma unroll
     for (int i = 0; i < ROWS / 4; i++) acc[i] += rest->sums[i][thread];
@@ -254,7 +259,7 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a,
         store_slab<OUTS, ROWS, ROWS / 8 / S::SPLIT, ACTIVATES, ADDS>(
             a, acc, &rest->values, rest->kept, thread / 32, walk.rank() * (ROWS / S::SPLIT),
             walk.n0(), walk.m0());
-        tell_cluster<S::SPLIT>(&b->values_empty);
+        values_read<S::SPLIT>(&b->values_empty);
     }
 }
 
@@ -305,7 +310,7 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP, SPLIT>::
         }
         __syncwarp();
     }
-    if (SPLIT > 1) cluster_sync(); /* a block's shared memory outlives what others write to it */
+    if (SPLIT > 1) cluster_leave(); /* a block's shared memory outlives what others write to it */
 #endif
 }
 
