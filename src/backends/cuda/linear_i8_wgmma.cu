@@ -18,6 +18,7 @@
  * one, since the L2 cache is at 40 % and a stage is given back later.
  */
 #include "cuda_hopper.cuh"
+#include "cuda_launch.cuh"
 #include "linear_tile.cuh"
 
 #define STAGES_MAX 8
