@@ -64,6 +64,7 @@ static tower make_tower(const lab_card *card) {
     t.scale = values((size_t)8 * FFN, 0.0001f, 0.001f, 6); /* also bias and outliers' weights */
     t.patch_rows = values((size_t)PATCHES * PATCH_VALUES, -1.0f, 1.0f, 7);
     t.norm_fed = codes_of(t.h, POSITIONS, HIDDEN, 8);
+    t.norm_fed.x_spent = true;
     t.inner = codes_of(t.h, POSITIONS, HIDDEN, 0);
     t.ffn_fed = codes_of(t.ffn, POSITIONS, FFN, 0);
     t.patch_fed = codes_of(t.patch_rows, PATCHES, PATCH_VALUES, 0);
@@ -169,8 +170,26 @@ static double time_each(tower *t, const launch *launches, size_t n) {
     return sum;
 }
 
+/* The ways of rows to codes: which suits the tower's. */
+static void time_ways(tower *t, const char *name, nr_cuda_quantize_args *q,
+                      const std::function<cudaError_t(void)> &run) {
+    printf("  %s, ways:", name);
+    for (q->way = 0; q->way <= 8; q->way++) {
+        if (run() != cudaSuccess) continue;
+        lab_time one = lab_measure_graph(t->s, 10, 46, [&](int) { return run(); });
+        printf(" %d: %.1f us;", q->way, 1e3 * one.median_ms);
+    }
+    q->way = 0;
+    printf("\n");
+}
+
 void lab_time_vision(const lab_card *card) {
     tower t = make_tower(card);
+    time_ways(&t, "norm", &t.norm_fed, [&]() { return norm(&t); });
+    time_ways(&t, "codes", &t.inner,
+              [&]() { return nr_cuda_quantize_rows(&t.inner, false, t.s); });
+    time_ways(&t, "codes 4096", &t.ffn_fed,
+              [&]() { return nr_cuda_quantize_rows(&t.ffn_fed, false, t.s); });
     printf("  launches, us:");
     double sum = time_each(&t, layer, NR_COUNT(layer));
     printf(" a layer %.1f, tower %.2f ms\n  patches, us:", sum, 1e-3 * sum * LAYERS);

@@ -42,6 +42,11 @@ V_INLINE fixed_point fixed_point_of(uint32_t largest) {
 V_INLINE uint32_t digits_of(float x, float up) {
     return ((uint32_t)__float2int_rn(__fmul_rn(x, up)) + 0x8080u) ^ 0x8080u;
 }
+/* The same of x >= 0, in the lower three bytes, without a conversion: 2^23 is added, whose sum has
+ * the integer in its lower bits. */
+V_INLINE uint32_t digits_of_weight(float x, float up) {
+    return (__float_as_uint(__fmaf_rn(x, up, 8388608.0f)) + 0x8080u) ^ 0x8080u;
+}
 /* Digit i of four of them in word[i]. */
 V_INLINE void gather_digits(uint32_t word[DIGITS], uint32_t x0, uint32_t x1, uint32_t x2,
                             uint32_t x3) {
@@ -298,7 +303,7 @@ V_INLINE chunk_factors weigh_chunk(float s[CHUNK / 8][4], int half, int32_t visi
 #pragma unroll
     for (int i = 0; i < CHUNK / 4; i++) {
         float *x = &s[i / 2][2 * half + i % 2];
-        *x = __uint_as_float(digits_of(*x, p.up));
+        *x = __uint_as_float(digits_of_weight(*x, p.up));
     }
     chunk_factors scaled = {f.old_part, __fmul_rn(f.new_part, p.down)};
     return scaled;
