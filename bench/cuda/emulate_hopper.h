@@ -55,6 +55,18 @@ static inline void barrier_wait(uint64_t *b, uint32_t parity) {
     while (emulate_state(b)->phase == (parity & 1)) emulate_yield();
 }
 
+/* A place of this block's shared memory, in another block of the cluster. */
+template <typename T> static inline T *cluster_place(T *own, int rank) {
+    return (T *)(emulate_shared_of(rank) + ((uint8_t *)own - emulate_shared));
+}
+static inline void barrier_arrive_at(uint64_t *b, int rank) {
+    barrier_arrive(cluster_place(b, rank));
+}
+static inline void barrier_show_at(uint64_t *b, int rank) { barrier_arrive_at(b, rank); }
+static inline void cluster_leave(void) { emulate_cluster_sync(); }
+static inline void barrier_wait_for_cluster(uint64_t *b, uint32_t parity) {
+    barrier_wait(b, parity);
+}
 static inline bool barrier_passed(uint64_t *b, uint32_t parity) {
     bool passed = emulate_state(b)->phase != (parity & 1);
     return __shfl_sync(~0u, passed, 0);

@@ -214,7 +214,7 @@ static cudaError_t run_chosen(const nr_cuda_linear_i8_args *a) {
 
 const char *lab_way_name(int way, char name[LAB_NAME]) {
     const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
-    snprintf(name, LAB_NAME, "%dx%d, %d", w->outs, w->rows, w->step);
+    snprintf(name, LAB_NAME, "%dx%d, %d%s", w->outs, w->rows, w->step, w->split > 1 ? ", k/2" : "");
     return name;
 }
 
@@ -249,14 +249,15 @@ void lab_check_linears(const lab_card *card) {
         check_small(card, rows_max == 8 ? &small[2] : &small[5], 1, &v, 1); /* m 3 and 32 */
         check_big(card, rows_max == 8 ? &big[1] : &big[3], 1, &v, 1);
     }
-    static const linear_case wraps = {5, 390, 4112, 8, NR_ACTIVATION_SILU, true, true};
+    static const linear_case wraps[] = {{5, 390, 4112, 8, NR_ACTIVATION_SILU, true, true},
+                                        {8, 115, 11008, 8, NR_ACTIVATION_NONE, false, true}};
     for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
         const variant v = {"ring " + std::to_string(nr_cuda_ring_kb(way)),
                            [way](const nr_cuda_linear_i8_args *a) {
                                return nr_cuda_linear_i8_ring(a, way, 0);
                            }};
         check_small(card, small, 4, &v, 1);
-        check_small(card, &wraps, 1, &v, 1);
+        check_small(card, wraps, NR_COUNT(wraps), &v, 1);
         check_big(card, big, 3, &v, 1);
     }
     static const linear_case odd[] = {{1, 5, 3, 0, NR_ACTIVATION_NONE, true, true},

@@ -74,7 +74,7 @@ static float *make_rows(int32_t m, int32_t width) {
     return lab_upload_of(x.data(), x.size());
 }
 
-#define WAYS 8 /* of quantize_fused.cu; 0: the one chosen */
+#define WAYS 9 /* of quantize_fused.cu; 0: the one chosen */
 
 typedef std::function<cudaError_t(const nr_cuda_quantize_args *)> fused_op;
 
@@ -282,6 +282,7 @@ typedef struct token_way {
     bool overlap, early;
     int linear;
     bool store_apart, join_apart;
+    int gate_way; /* of quantize_fused.cu */
 } token_way;
 
 static const token_way token_ways[] = {
@@ -299,6 +300,7 @@ static const token_way token_ways[] = {
     {"late", false, false, false, true, false, CHOSEN},
     {"early", false, false, false, true, true, CHOSEN},
     {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
+    {"early, gate way 9", false, false, false, true, true, CHOSEN, false, false, 9},
     {"early, ring 200", false, false, false, true, true, 0},
     {"early, ring 148", false, false, false, true, true, 1},
     {"early, ring 118", false, false, false, true, true, 2},
@@ -404,6 +406,7 @@ static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
 static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
     b->pool_at = 0;
     b->q[0].early = b->q[1].early = way->early;
+    b->q[1].way = way->gate_way;
     for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->logits, VOCABULARY, NULL, s);
@@ -423,6 +426,7 @@ void lab_time_token(const lab_card *card) {
         lab_download(first.data(), b.hidden, first.size() * 4);
         for (const token_way &way : token_ways) {
             if (m > 8 && way.linear != CHOSEN && !way.apart) continue;
+            if (card->sm != 90 && (way.overlap || way.linear >= 0)) continue;
             LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
                                  cudaMemcpyHostToDevice));
             LAB_CHECK(token(&b, &way, s));

@@ -27,8 +27,10 @@ static const shape language[] = {{"qkv", 12288, 4096, LAYERS},
                                  {"gate_up", 22016, 4096, LAYERS},
                                  {"down", 4096, 11008, LAYERS},
                                  {"head", 32064, 4096, 1}};
-static const shape vit_g[] = { /* BLIP-2's tower */
-    {"qkv", 4224, 1408, 39}, {"o", 1408, 1408, 39}, {"fc1", 6144, 1408, 39}, {"fc2", 1408, 6144, 39}};
+static const shape vit_g[] = {{"qkv", 4224, 1408, 39}, /* BLIP-2's tower */
+                              {"o", 1408, 1408, 39},
+                              {"fc1", 6144, 1408, 39},
+                              {"fc2", 1408, 6144, 39}};
 static const shape vision[] = {{"qkv", 3072, 1024, 23},
                                {"o", 1024, 1024, 23},
                                {"fc1", 4096, 1024, 23},

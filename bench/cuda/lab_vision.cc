@@ -195,7 +195,7 @@ void lab_time_vision(const lab_card *card) {
     printf(" a layer %.1f, tower %.2f ms\n  patches, us:", sum, 1e-3 * sum * LAYERS);
     sum = time_each(&t, patches, NR_COUNT(patches));
     printf(" all %.1f\n", sum);
-    for (int overlap = 0; overlap < 3; overlap++) {
+    for (int overlap = 0; overlap < (card->sm == 90 ? 3 : 1); overlap++) {
         t.overlap = overlap > 0;
         t.early = t.norm_fed.early = t.inner.early = t.ffn_fed.early = overlap > 1;
         lab_time all = lab_measure_graph(t.s, 10, 1, [&](int) { return run_layers(&t); });

@@ -35,6 +35,46 @@ PTX void barrier_init_done(void) {
 PTX void barrier_arrive(uint64_t *b) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
 }
+/* The place in another block of the cluster that is `own` in this one. */
+template <typename T> PTX T *cluster_place(T *own, int rank) {
+    uint64_t there;
+    asm volatile("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"((uint64_t)own), "r"(rank));
+    return (T *)there;
+}
+/* Arrive at the barrier of that place in another block of the cluster. It orders what this thread
+ * has read before what comes there, no more: an arrival that showed its writes would wait for all
+ * of the thread's stores to memory. */
+PTX void barrier_arrive_at(uint64_t *b, int rank) {
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [at];\n}" ::"r"(
+                     shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+}
+/* The same, and what this thread has written, there too, is seen by those who wait with
+ * barrier_wait_for_cluster. */
+PTX void barrier_show_at(uint64_t *b, int rank) {
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
+                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [at];\n}" ::"r"(
+                     shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+}
+PTX void barrier_wait_for_cluster(uint64_t *b, uint32_t parity) {
+    asm volatile("{\n.reg .pred done;\n"
+                 "again:\n"
+                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+                 "@done bra.uni over;\n"
+                 "bra.uni again;\n"
+                 "over:\n}" ::"r"(shared_address(b)),
+                 "r"(parity)
+                 : "memory");
+}
+/* All threads of all blocks of the cluster have done with one another's shared memory. */
+PTX void cluster_leave(void) {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::
+                     : "memory");
+}
 /* Arrive, and let the phase last until so many bytes have come. */
 PTX void barrier_expect(uint64_t *b, int32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),

@@ -98,8 +98,8 @@ static __global__ void __launch_bounds__(32 * WO *WR, OUTS == 64 ? 2 : 1)
                                         next * STEP);
             copy_commit();
             stage = shared + s % STAGES * S::STAGE_BYTES;
-            keep_spikes<OUTS, 32, 1>(kept, list, stage, list->at[s], list->at[s + 1], warp,
-                                     WO * WR);
+            keep_spikes<OUTS, 32, 1>(kept_here{kept}, list, stage, list->at[s], list->at[s + 1],
+                                     warp, WO * WR);
             multiply_stage<S>(acc, stage, stage + OUTS * STEP, out0, row0);
         }
         copy_wait<0>();

@@ -10,7 +10,9 @@
  * tokens are 4 * 154, and 4096 outputs then 32 * 4 = 128 tiles of 128 x 160 for 132
  * multiprocessors. Tiles of 64 weight rows are two blocks a multiprocessor: for few rows (9 to 64),
  * so that some 100 KB of weights are on their way all the time, and for small matrices, where the
- * epilogue of one block runs beside the products of the other.
+ * epilogue of one block runs beside the products of the other. Two of them in a cluster may share
+ * a tile's k (SPLIT): each keeps codes where the block lies that writes the token's results, gives
+ * its sums of the other's tokens to the other, and writes half of the tile.
  *
  * Rejected: clusters whose blocks fetch what they share once. Two or four blocks were slower than
  * one, since the L2 cache is at 40 % and a stage is given back later.
@@ -28,9 +30,11 @@ struct hopper_barriers {
     uint64_t values_full, values_empty; /* token values and spikes of a tile */
 };
 
-/* What lies behind the stages. */
-template <int OUTS, int ROWS, int STEP> struct tile_rest {
+/* What lies behind the stages. sums: of the other block of a cluster that shares a tile's k, for
+ * this one's half of the tokens, as its threads had them. */
+template <int OUTS, int ROWS, int STEP, int SPLIT> struct tile_rest {
     uint8_t kept[ROWS * 4 * OUTS];
+    int32_t sums[SPLIT == 1 ? 1 : ROWS / 4][2 * OUTS];
     tile_values<OUTS, ROWS> values;
     spike_list<uint32_t, STEP, ROWS> list;
     hopper_barriers barriers;
@@ -39,10 +43,10 @@ template <int OUTS, int ROWS, int STEP> struct tile_rest {
 /* Threads: a warp that feeds, the watchers, the multipliers. stages: [STAGES] of weights
  * [OUTS][STEP], then codes [ROWS][STEP]. A stage has TEAM of the watching warps: all of them where
  * a stage has many spikes and few stages fit, so that it is soon free again; one where most of a
- * warp's time is the look at a stage and not its spikes. A place of the ring has the same team all the time: another
- * one might take the phase before for its own. */
-template <int OUTS, int ROWS, int STEP_CODES> struct hopper_shape {
-    static const int STEP = STEP_CODES;
+ * warp's time is the look at a stage and not its spikes. A place of the ring has the same team all
+ * the time: another one might take the phase before for its own. */
+template <int OUTS, int ROWS, int STEP_CODES, int CLUSTER> struct hopper_shape {
+    static const int STEP = STEP_CODES, SPLIT = CLUSTER;
     static const int BLOCKS = OUTS == 64 ? 2 : 1; /* of a multiprocessor */
     static const int WATCHING = OUTS == 64 ? 3 : 7; /* warps */
     static const int TEAM = OUTS == 128 && STEP == 128 ? WATCHING : 1;
@@ -50,7 +54,7 @@ template <int OUTS, int ROWS, int STEP_CODES> struct hopper_shape {
     static const int WATCHERS = 32 * WATCHING, MULTIPLIERS = 2 * OUTS;
     static const int FIRST_MULTIPLIER = 32 + WATCHERS, THREADS = FIRST_MULTIPLIER + MULTIPLIERS;
     static const int STAGE_BYTES = (OUTS + ROWS) * STEP;
-    typedef tile_rest<OUTS, ROWS, STEP> rest;
+    typedef tile_rest<OUTS, ROWS, STEP, SPLIT> rest;
     static const int ROOM = (OUTS == 64 ? 113 : 227) * 1024 - 1024; /* 1024: to align */
     static const int FIT = (ROOM - (int)sizeof(rest)) / STAGE_BYTES;
     static const int STAGES = FIT < STAGES_MAX ? FIT : STAGES_MAX;
@@ -59,19 +63,58 @@ template <int OUTS, int ROWS, int STEP_CODES> struct hopper_shape {
 
 #ifdef NR_HOPPER
 
-/* The tiles of a block, in its turn. */
-template <int OUTS, int ROWS> struct tile_walk {
-    int32_t m_tiles, tiles, tile;
-    __device__ __forceinline__ explicit tile_walk(const nr_cuda_linear_i8_args &a) {
+template <int N> struct int_of {};
+
+/* The tiles of a block or of a cluster, in its turn, and the stages that are this block's. */
+template <int OUTS, int ROWS, int SPLIT> struct tile_walk {
+    int32_t m_tiles, tiles, tile, first, steps;
+    __device__ __forceinline__ tile_walk(const nr_cuda_linear_i8_args &a, int32_t all_steps) {
         m_tiles = (a.m + ROWS - 1) / ROWS;
         tiles = (a.n_out + OUTS - 1) / OUTS * m_tiles;
-        tile = (int32_t)blockIdx.x;
+        tile = (int32_t)blockIdx.x / SPLIT;
+        first = all_steps * rank() / SPLIT;
+        steps = all_steps * (rank() + 1) / SPLIT - first;
     }
+    __device__ __forceinline__ int rank(void) const { return (int)blockIdx.x % SPLIT; }
     __device__ __forceinline__ bool more(void) const { return tile < tiles; }
-    __device__ __forceinline__ void next(void) { tile += (int32_t)gridDim.x; }
+    __device__ __forceinline__ bool last(void) const { return tile + turn() >= tiles; }
+    __device__ __forceinline__ void next(void) { tile += turn(); }
     __device__ __forceinline__ int32_t n0(void) const { return tile / m_tiles * OUTS; }
     __device__ __forceinline__ int32_t m0(void) const { return tile % m_tiles * ROWS; }
+    __device__ __forceinline__ int32_t turn(void) const { return (int32_t)gridDim.x / SPLIT; }
 };
+
+/* Where a cluster keeps codes: with the block that writes the token's results, a half each. */
+template <int ROWS> struct kept_in_cluster {
+    uint8_t *kept[2];
+    __device__ __forceinline__ uint8_t *of(int32_t token) const {
+        return token < ROWS / 2 ? kept[0] : kept[1];
+    }
+};
+template <int ROWS>
+static __device__ __forceinline__ kept_in_cluster<ROWS> kept_places(uint8_t *kept, int_of<2>) {
+    return {{cluster_place(kept, 0), cluster_place(kept, 1)}};
+}
+template <int ROWS>
+static __device__ __forceinline__ kept_here kept_places(uint8_t *kept, int_of<1>) {
+    return {kept};
+}
+
+/* Barriers of a tile's values, which the blocks of a cluster share: what this thread has written is
+ * there; it has done with reading; wait. */
+template <int SPLIT> static __device__ __forceinline__ void values_written(uint64_t *b) {
+    if (SPLIT == 1) barrier_arrive(b);
+    for (int rank = 0; SPLIT > 1 && rank < SPLIT; rank++) barrier_show_at(b, rank);
+}
+template <int SPLIT> static __device__ __forceinline__ void values_read(uint64_t *b) {
+    if (SPLIT == 1) barrier_arrive(b);
+    for (int rank = 0; SPLIT > 1 && rank < SPLIT; rank++) barrier_arrive_at(b, rank);
+}
+template <int SPLIT>
+static __device__ __forceinline__ void wait_for_values(uint64_t *b, uint32_t parity) {
+    if (SPLIT == 1) barrier_wait(b, parity);
+    else barrier_wait_for_cluster(b, parity);
+}
 
 /* The stages as a ring that runs on from tile to tile. */
 struct ring {
@@ -85,64 +128,69 @@ template <int STAGES> static __device__ __forceinline__ void advance(ring *r) {
     }
 }
 
-/* By one thread. Weights of the first stages depend on no launch. */
+/* By one thread. The first weights are asked for while the launch before may still run. */
 template <class S, int OUTS, int ROWS>
-static __device__ void feed(tile_walk<OUTS, ROWS> walk, uint8_t *stages, hopper_barriers *b,
-                            const tile_map *weights, const tile_map *codes, int32_t steps) {
-    const int32_t ahead = AHEAD / S::STEP;
-    ring r = {0, 0};
-    int32_t begun = walk.more() ? min(S::STAGES, steps) : 0;
-    for (int32_t s = 0; s < begun; s++) {
+static __device__ void feed(tile_walk<OUTS, ROWS, S::SPLIT> walk, uint8_t *stages,
+                            hopper_barriers *b, const tile_map *weights, const tile_map *codes) {
+    const int32_t ahead = AHEAD / S::STEP, steps = walk.steps;
+    int32_t early = min(S::STAGES, steps);
+    for (int32_t s = 0; s < early; s++) {
         barrier_expect(&b->full[s], S::STAGE_BYTES);
-        tile_load(stages + s * S::STAGE_BYTES, weights, &b->full[s], s * S::STEP, walk.n0());
+        tile_load(stages + s * S::STAGE_BYTES, weights, &b->full[s], (walk.first + s) * S::STEP,
+                  walk.n0());
     }
     wait_for_launch_before();
-    for (; walk.more(); walk.next(), begun = 0) {
+    ring r = {0, 0};
+    for (; walk.more(); walk.next()) {
         const int32_t n0 = walk.n0(), m0 = walk.m0();
-        for (int32_t s = 0; s < steps; s++) {
+        for (int32_t s = 0; s < steps; s++, advance<S::STAGES>(&r)) {
+            const int32_t k = (walk.first + s) * S::STEP;
             uint8_t *stage = stages + r.stage * S::STAGE_BYTES;
-            if (s >= begun) {
+            if (early > 0) {
+                early--;
+            } else {
                 barrier_wait(&b->empty[r.stage], r.parity ^ 1u);
                 barrier_expect(&b->full[r.stage], S::STAGE_BYTES);
-                tile_load(stage, weights, &b->full[r.stage], s * S::STEP, n0);
+                tile_load(stage, weights, &b->full[r.stage], k, n0);
             }
-            tile_load(stage + OUTS * S::STEP, codes, &b->full[r.stage], s * S::STEP, m0);
+            tile_load(stage + OUTS * S::STEP, codes, &b->full[r.stage], k, m0);
             if (walk.m_tiles > 1 && m0 == 0) /* others come to the same weights */
                 for (int32_t p = s ? s + ahead : S::STAGES; p <= s + ahead && p < steps; p++)
-                    tile_prefetch(weights, p * S::STEP, n0);
-            advance<S::STAGES>(&r);
+                    tile_prefetch(weights, (walk.first + p) * S::STEP, n0);
         }
     }
 }
 
 template <class S, int OUTS, int ROWS>
-static __device__ void watch(const nr_cuda_linear_i8_args &a, tile_walk<OUTS, ROWS> walk,
-                             const uint8_t *stages, typename S::rest *rest, int32_t steps) {
+static __device__ void watch(const nr_cuda_linear_i8_args &a,
+                             tile_walk<OUTS, ROWS, S::SPLIT> walk, const uint8_t *stages,
+                             typename S::rest *rest, int32_t all_steps) {
     const int thread = threadIdx.x - 32, lane = thread % 32, warp = thread / 32;
     const int TEAMS = S::WATCHING / S::TEAM;
     hopper_barriers *b = &rest->barriers;
+    const auto kept = kept_places<ROWS>(rest->kept, int_of<S::SPLIT>());
     int32_t sorted = -1;
     uint32_t values_parity = 0;
     ring r = {0, 0};
     for (; walk.more(); walk.next()) {
         if (sorted != walk.m0()) {
             sorted = walk.m0();
-            sort_spikes<S::WATCHERS, WATCHERS_MEET>(&rest->list, a, sorted, steps, thread);
+            sort_spikes<S::WATCHERS, WATCHERS_MEET>(&rest->list, a, sorted, all_steps, thread);
         }
-        barrier_wait(&b->values_empty, values_parity ^ 1u);
+        wait_for_values<S::SPLIT>(&b->values_empty, values_parity ^ 1u);
         copy_values<S::WATCHERS>(&rest->values, a, walk.n0(), walk.m0(), thread);
-        for (int32_t s = 0; s < steps; s++, advance<S::STAGES>(&r)) {
+        for (int32_t s = walk.first; s < walk.first + walk.steps; s++, advance<S::STAGES>(&r)) {
             if (r.stage % TEAMS != warp / S::TEAM) continue;
             const int32_t first = rest->list.at[s], end = rest->list.at[s + 1];
             barrier_wait(&b->full[r.stage], r.parity);
-            keep_spikes<OUTS, 8, OUTS == 64 ? 2 : 1>(rest->kept, &rest->list,
-                                                     stages + r.stage * S::STAGE_BYTES, first, end,
-                                                     warp % S::TEAM, S::TEAM);
+            keep_spikes<OUTS, 8, OUTS == 64 ? 2 : 1>(
+                kept, &rest->list, stages + r.stage * S::STAGE_BYTES, first, end, warp % S::TEAM,
+                S::TEAM);
             __syncwarp();
             if (lane == 0) barrier_arrive(&b->empty[r.stage]);
         }
         copy_wait<0>();
-        barrier_arrive(&b->values_full);
+        values_written<S::SPLIT>(&b->values_full);
         values_parity ^= 1u;
     }
 }
@@ -160,9 +208,28 @@ static __device__ __forceinline__ void multiply_stage(int32_t *acc, const uint8_
     product_commit();
 }
 
+/* This thread's sums of the half of the tokens that this block writes to acc[0] and on, from both
+ * blocks of the cluster. */
+template <class S, int ROWS>
+static __device__ __forceinline__ void join_sums(int32_t *acc, typename S::rest *rest, int rank,
+                                                 int thread, uint32_t parity) {
+    typename S::rest *other = cluster_place(rest, 1 - rank);
+    barrier_wait_for_cluster(&rest->barriers.values_empty, parity ^ 1u);
+#pragma unroll
+    for (int i = 0; i < ROWS / 4; i++) {
+        other->sums[i][thread] = rank ? acc[i] : acc[i + ROWS / 4];
+        acc[i] = rank ? acc[i + ROWS / 4] : acc[i];
+    }
+    barrier_show_at(&rest->barriers.values_full, 1 - rank);
+    barrier_wait_for_cluster(&rest->barriers.values_full, parity);
+#pragma unroll
+    for (int i = 0; i < ROWS / 4; i++) acc[i] += rest->sums[i][thread];
+}
+
 template <class S, int OUTS, int ROWS, bool ACTIVATES, bool ADDS>
-static __device__ void multiply(const nr_cuda_linear_i8_args &a, tile_walk<OUTS, ROWS> walk,
-                                const uint8_t *stages, typename S::rest *rest, int32_t steps) {
+static __device__ void multiply(const nr_cuda_linear_i8_args &a,
+                                tile_walk<OUTS, ROWS, S::SPLIT> walk, const uint8_t *stages,
+                                typename S::rest *rest) {
     const int thread = threadIdx.x - S::FIRST_MULTIPLIER, group = thread / 128, lane = thread % 32;
     hopper_barriers *b = &rest->barriers;
     uint32_t values_parity = 0;
@@ -170,7 +237,7 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a, tile_walk<OUTS,
     for (; walk.more(); walk.next()) {
         int32_t acc[ROWS / 2];
         int before = 0;
-        for (int32_t s = 0; s < steps; s++) {
+        for (int32_t s = 0; s < walk.steps; s++) {
             bool held = s > 0; /* the stage before */
             if (held && !barrier_passed(&b->full[r.stage], r.parity)) {
                 product_wait<0>();
@@ -186,11 +253,14 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a, tile_walk<OUTS,
         }
         product_wait<0>();
         if (lane == 0) barrier_arrive(&b->empty[before]);
-        barrier_wait(&b->values_full, values_parity);
+        if (walk.last()) let_next_launch_begin();
+        if (S::SPLIT == 1) barrier_wait(&b->values_full, values_parity);
+        else join_sums<S, ROWS>(acc, rest, walk.rank(), thread, values_parity);
         values_parity ^= 1u;
-        store_slab<OUTS, ROWS, ROWS / 8, ACTIVATES, ADDS>(a, acc, &rest->values, rest->kept,
-                                                          thread / 32, 0, walk.n0(), walk.m0());
-        barrier_arrive(&b->values_empty);
+        store_slab<OUTS, ROWS, ROWS / 8 / S::SPLIT, ACTIVATES, ADDS>(
+            a, acc, &rest->values, rest->kept, thread / 32, walk.rank() * (ROWS / S::SPLIT),
+            walk.n0(), walk.m0());
+        values_read<S::SPLIT>(&b->values_empty);
     }
 }
 
@@ -199,42 +269,48 @@ template <class S> static __device__ __forceinline__ void make_barriers(hopper_b
         barrier_init(&b->full[i], 1);
         barrier_init(&b->empty[i], S::MULTIPLIERS / 32 + S::TEAM);
     }
-    barrier_init(&b->values_full, S::WATCHERS);
-    barrier_init(&b->values_empty, S::MULTIPLIERS);
+    barrier_init(&b->values_full, S::SPLIT * S::WATCHERS + (S::SPLIT - 1) * S::MULTIPLIERS);
+    barrier_init(&b->values_empty, S::SPLIT * S::MULTIPLIERS);
     barrier_init_done();
 }
 
 #endif /* NR_HOPPER */
 
-template <int OUTS, int ROWS, int STEP, bool ACTIVATES, bool ADDS>
-static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP>::THREADS,
-                                         hopper_shape<OUTS, ROWS, STEP>::BLOCKS)
+template <int OUTS, int ROWS, int STEP, int SPLIT, bool ACTIVATES, bool ADDS>
+static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP, SPLIT>::THREADS,
+                                         hopper_shape<OUTS, ROWS, STEP, SPLIT>::BLOCKS)
     k_linear_i8_wgmma(const __grid_constant__ nr_cuda_linear_i8_args a,
                       const __grid_constant__ tile_map weights,
                       const __grid_constant__ tile_map codes) {
 #ifdef NR_HOPPER
-    typedef hopper_shape<OUTS, ROWS, STEP> S;
+    typedef hopper_shape<OUTS, ROWS, STEP, SPLIT> S;
     extern __shared__ __align__(1024) uint8_t shared[];
     uint8_t *stages = shared + (1024 - (uintptr_t)shared % 1024) % 1024; /* known to be shared */
     typename S::rest *rest = (typename S::rest *)(stages + S::STAGES * S::STAGE_BYTES);
-    tile_walk<OUTS, ROWS> walk(a);
     int32_t steps = (a.k_pad + STEP - 1) / STEP;
+    tile_walk<OUTS, ROWS, SPLIT> walk(a, steps);
     if (threadIdx.x == 0) {
         make_barriers<S>(&rest->barriers);
         tile_prefetch_map(&weights);
         tile_prefetch_map(&codes);
     }
-    __syncthreads();
-    if (threadIdx.x) meet_neighbours(a.early); /* who feeds waits by itself */
+    if (SPLIT == 1) __syncthreads();
+    else cluster_sync();
     if (threadIdx.x >= S::FIRST_MULTIPLIER) {
+        meet_neighbours(a.early);
         if (S::SHIFTS_REGISTERS) registers_up_to<176>(); /* and 80: the launch's 128 on average */
-        multiply<S, OUTS, ROWS, ACTIVATES, ADDS>(a, walk, stages, rest, steps);
+        multiply<S, OUTS, ROWS, ACTIVATES, ADDS>(a, walk, stages, rest);
     } else {
         if (S::SHIFTS_REGISTERS) registers_down_to<80>();
-        if (threadIdx.x >= 32) watch<S>(a, walk, stages, rest, steps);
-        else if (threadIdx.x == 0) feed<S>(walk, stages, &rest->barriers, &weights, &codes, steps);
+        if (threadIdx.x >= 32) {
+            meet_neighbours(a.early);
+            watch<S>(a, walk, stages, rest, steps);
+        } else if (threadIdx.x == 0) {
+            feed<S>(walk, stages, &rest->barriers, &weights, &codes);
+        }
         __syncwarp();
     }
+    if (SPLIT > 1) cluster_leave(); /* a block's shared memory outlives what others write to it */
 #endif
 }
 
@@ -267,13 +343,17 @@ static cudaError_t map_of(tile_map *map, const int8_t *matrix, int32_t rows, int
 #endif
 }
 
-template <int OUTS, int ROWS, int STEP, bool ACTIVATES, bool ADDS>
+template <int OUTS, int ROWS, int STEP, int SPLIT, bool ACTIVATES, bool ADDS>
 static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
-    typedef hopper_shape<OUTS, ROWS, STEP> S;
+    typedef hopper_shape<OUTS, ROWS, STEP, SPLIT> S;
     static_assert(S::STAGES >= 3 && S::STAGES <= STAGES_MAX, "stages fit");
     static_assert(S::FIRST_MULTIPLIER % 128 == 0, "whole warpgroups");
-    auto kernel = k_linear_i8_wgmma<OUTS, ROWS, STEP, ACTIVATES, ADDS>;
+    auto kernel = k_linear_i8_wgmma<OUTS, ROWS, STEP, SPLIT, ACTIVATES, ADDS>;
     tile_map weights, codes;
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attributes[2] = {};
+    if (SPLIT > 1 && a->k_pad <= STEP) /* nothing to share */
+        return launch<OUTS, ROWS, STEP, 1, ACTIVATES, ADDS>(a, stream);
     cudaError_t e = map_of(&weights, a->weights, a->n_out_pad, a->k_pad, OUTS, STEP);
     if (e == cudaSuccess) e = map_of(&codes, a->codes, a->m, a->k_pad, ROWS, STEP);
     if (e == cudaSuccess)
@@ -281,9 +361,19 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) 
                                  S::SHARED_BYTES);
     if (e != cudaSuccess) return e;
     int64_t tiles = (int64_t)((a->n_out + OUTS - 1) / OUTS) * ((a->m + ROWS - 1) / ROWS);
-    const int64_t blocks = NR_MIN(tiles, (int64_t)a->n_multiprocessors * S::BLOCKS);
-    return launch_kernel(kernel, dim3((unsigned)blocks), dim3(S::THREADS), S::SHARED_BYTES,
-                         a->overlap, stream, *a, weights, codes);
+    int64_t at_once = (int64_t)a->n_multiprocessors * S::BLOCKS / SPLIT;
+    attributes[0].id = cudaLaunchAttributeClusterDimension;
+    attributes[0].val.clusterDim.x = SPLIT;
+    attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+    attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[1].val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = dim3((unsigned)NR_MIN(tiles, at_once) * SPLIT);
+    config.blockDim = dim3(S::THREADS);
+    config.dynamicSmemBytes = S::SHARED_BYTES;
+    config.stream = stream;
+    config.attrs = &attributes[SPLIT == 1];
+    config.numAttrs = (unsigned)(SPLIT > 1) + a->overlap;
+    return cudaLaunchKernelEx(&config, kernel, *a, weights, codes);
 }
 
 /* Launchers: without activation and residual, with a residual, with both or either. */
@@ -291,16 +381,19 @@ struct tile_way {
     nr_cuda_tile_way shape;
     cudaError_t (*launch[3])(const nr_cuda_linear_i8_args *, cudaStream_t);
 };
-#define WAY(outs, rows, step)                                                                      \
+#define WAY(outs, rows, step, split)                                                               \
     {                                                                                              \
-        {outs, rows, step}, {                                                                      \
-            launch<outs, rows, step, false, false>, launch<outs, rows, step, false, true>,         \
-                launch<outs, rows, step, true, true>                                               \
+        {outs, rows, step, split}, {                                                               \
+            launch<outs, rows, step, split, false, false>,                                         \
+                launch<outs, rows, step, split, false, true>,                                      \
+                launch<outs, rows, step, split, true, true>                                        \
         }                                                                                          \
     }
 static const tile_way ways[] = {
-    WAY(64, 16, 128),  WAY(64, 32, 128),   WAY(64, 64, 128),   WAY(64, 80, 128), WAY(64, 160, 64),
-    WAY(128, 80, 128), WAY(128, 128, 128), WAY(128, 160, 128), WAY(128, 160, 64),
+    WAY(64, 16, 128, 1),   WAY(64, 32, 128, 1),  WAY(64, 64, 128, 1),   WAY(64, 80, 128, 1),
+    WAY(128, 80, 128, 1),  WAY(128, 128, 128, 1), WAY(128, 160, 128, 1), WAY(128, 160, 64, 1),
+    WAY(64, 160, 64, 1),   WAY(64, 16, 128, 2),  WAY(64, 32, 128, 2),   WAY(64, 64, 128, 2),
+    WAY(64, 80, 128, 2),
 };
 
 /* Predicted nanoseconds: waves of tiles, each a start, spikes and an epilogue that grow with the
@@ -319,7 +412,7 @@ static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return &ways[a->m <= 16 ? 0 : a->m <= 32 ? 1 : 2];
     for (const tile_way &w : ways)
-        if (w.shape.rows >= 64 && w.shape.step == 128 &&
+        if (w.shape.rows >= 64 && w.shape.step == 128 && w.shape.split == 1 &&
             (!best || cost(&w.shape, a) < cost(&best->shape, a)))
             best = &w;
     return best;

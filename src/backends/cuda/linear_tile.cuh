@@ -150,11 +150,17 @@ static __device__ __forceinline__ int32_t kept_at(int32_t token, int32_t slab, i
     return token * 4 * OUTS + ((2 * slab + g / 4) ^ (token / 2 & 3)) * 32 + g % 4 * 8;
 }
 
+/* Where the codes of a tile are kept: those of token t at of(t) + kept_at(t, ...). */
+struct kept_here {
+    uint8_t *kept;
+    __device__ __forceinline__ uint8_t *of(int32_t) const { return kept; }
+};
+
 /* Keep the spikes entry[first] .. entry[end - 1] of a stage; w: its weight tile. By n_warps warps,
  * OF_WARP threads a spike and TIMES spikes of a thread at once: 8 threads where few warps have all
  * spikes of a stage, 32 where all warps of a block wait. */
-template <int OUTS, int OF_WARP, int TIMES, typename ENTRY, int STEP, int ROWS>
-static __device__ __forceinline__ void keep_spikes(uint8_t *kept,
+template <int OUTS, int OF_WARP, int TIMES, class KEPT, typename ENTRY, int STEP, int ROWS>
+static __device__ __forceinline__ void keep_spikes(KEPT kept,
                                                    const spike_list<ENTRY, STEP, ROWS> *l,
                                                    const uint8_t *w, int32_t first, int32_t end,
                                                    int warp, int n_warps) {
@@ -179,7 +185,7 @@ static __device__ __forceinline__ void keep_spikes(uint8_t *kept,
         for (int u = 0; u < TIMES; u++) {
             if (i + u * ABREAST + lane / OF_WARP >= end) continue;
             int32_t token = (int32_t)(which[u] / NR_CUDA_SPIKES);
-            uint8_t *even = kept + which[u] % NR_CUDA_SPIKES * 2, *odd = even;
+            uint8_t *even = kept.of(token) + which[u] % NR_CUDA_SPIKES * 2, *odd = even;
             even += kept_at<OUTS>(token, slab, g);
             odd += kept_at<OUTS>(token, slab + APART, g);
 #pragma unroll

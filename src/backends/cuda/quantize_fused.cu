@@ -646,15 +646,16 @@ static bool has_clusters(void) {
            major == 9 && minor == 0;
 }
 
-#define WAYS 8
+#define WAYS 9
 #define CLUSTER_WAY 6
 #define SHARED_WAY 8
+#define WIDE_CLUSTER_WAY 9
 
 /* Way 1 .. WAYS: threads, groups of four values of each, blocks of a row; largest row of each. */
 template <row_source SOURCE>
 static cudaError_t launch_way(const fused_args *a, int way, bool overlap, cudaStream_t stream) {
     static const int32_t n_max[WAYS] = {1024,    4096,    4096,    4096,
-                                        ROW_MAX, ROW_MAX, ROW_MAX, ROW_MAX};
+                                        ROW_MAX, ROW_MAX, ROW_MAX, ROW_MAX, ROW_MAX};
     if (way < 1 || way > WAYS || a->q.n_in > n_max[way - 1]) return cudaErrorInvalidValue;
     switch (way) {
     case 1: return launch<256, 1, SOURCE, 1>(a, overlap, stream);
@@ -668,6 +669,8 @@ static cudaError_t launch_way(const fused_args *a, int way, bool overlap, cudaSt
     if constexpr (!is_norm(SOURCE)) {
         if (has_clusters() && way == CLUSTER_WAY)
             return launch<128, 3, SOURCE, 8>(a, overlap, stream);
+        if (has_clusters() && way == WIDE_CLUSTER_WAY)
+            return launch<384, 1, SOURCE, 8>(a, overlap, stream);
         if (has_clusters()) return launch<512, 3, SOURCE, 2>(a, overlap, stream);
     }
     return cudaErrorInvalidValue;
