@@ -117,8 +117,8 @@ static __device__ __forceinline__ void begin_values(int32_t sums[DIGITS][16], in
     product_commit();
 }
 
-/* o = o * old + (weights x values) * new, as attention_tile.cu's add_values; 32 dims are added while
- * the next are multiplied. */
+/* o = o * old + (weights x values) * new, as attention_tile.cu's add_values; 32 dims are added
+ * while the next are multiplied. */
 template <int DIM>
 static __device__ __forceinline__ void add_values(float o[DIM / 16][2][4],
                                                   const uint32_t w[CHUNK / 32][DIGITS][4],

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * cuda_products.cuh - Hopper's tensor cores for attention: products of a warpgroup whose left side
- * is in registers, of halves (f16) and of codes; a copy of the engine's that needs no map; floats as
- * sums of two halves. Instructions of sm_90a alone, as cuda_hopper.cuh has them; the lab's emulation
- * stands in on a host.
+ * is in registers, of halves (f16) and of codes; a copy of the engine's that needs no map; floats
+ * as sums of two halves. Instructions of sm_90a alone, as cuda_hopper.cuh has them; the lab's
+ * emulation stands in on a host.
  *
  * A float is the sum of two halves but for 2^-22 of it, where it lies between 2^-3 and 2^15: the
  * first has its upper 11 bits, the second what is left.
@@ -55,9 +55,9 @@ PTX void product_halves(float d[32], const uint32_t a[4], uint64_t b, int32_t ad
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(ACROSS));
 }
 
-/* d[64 x N] = (add ? d : 0) + a[64 x 32] b[N x 32]^T, codes. Lane 4g+t of warp w has of a the bytes
- * 4t..4t+3 of row 16w+g (a[0]) and of row 16w+g+8 (a[1]), and those 16 further on in a[2], a[3]; d
- * as for `product`. */
+/* d[64 x N] = (add ? d : 0) + a[64 x 32] b[N x 32]^T, codes. Lane 4g+t of warp w has of a the
+ * bytes 4t..4t+3 of row 16w+g (a[0]) and of row 16w+g+8 (a[1]), and those 16 further on in a[2],
+ * a[3]; d as for `product`. */
 template <int N> PTX void product_codes(int32_t *d, const uint32_t a[4], uint64_t b, int32_t add);
 
 template <>
