@@ -63,7 +63,6 @@ static inline void barrier_arrive_at(uint64_t *b, int rank) {
     barrier_arrive(cluster_place(b, rank));
 }
 static inline void barrier_show_at(uint64_t *b, int rank) { barrier_arrive_at(b, rank); }
-static inline void cluster_leave(void) { emulate_cluster_sync(); }
 static inline void barrier_wait_for_cluster(uint64_t *b, uint32_t parity) {
     barrier_wait(b, parity);
 }

@@ -34,6 +34,7 @@ static const lab_section sections[] = {
 #ifndef NR_CUDA_EMULATED
     {"copy", lab_time_copy, 10},            {"few", lab_time_few, 20},
     {"many", lab_time_many, 20},            {"wgmma", lab_time_wgmma, 20},
+    {"wgmma-split", lab_time_wgmma_split, 20},
     {"attention", lab_time_attention, 20},  {"rows", lab_time_rows, 10},
     {"token", lab_time_token, 25},          {"vision", lab_time_vision, 10},
 #endif

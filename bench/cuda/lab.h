@@ -84,6 +84,7 @@ void lab_time_copy(const lab_card *card);
 void lab_time_few(const lab_card *card);
 void lab_time_many(const lab_card *card);
 void lab_time_wgmma(const lab_card *card);
+void lab_time_wgmma_split(const lab_card *card);
 void lab_time_library(const lab_card *card);
 void lab_time_attention(const lab_card *card);
 void lab_time_rows(const lab_card *card);

@@ -194,13 +194,14 @@ void lab_time_many(const lab_card *card) {
     time_model(&b, vision, (int)NR_COUNT(vision), 577, "tile 64", small);
 }
 
-/* Those that are meant for so many rows; -1: what the launcher chooses. */
-static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m) {
-    for (int way = -1; way < nr_cuda_wgmma_ways(); way++) {
+/* Those that are meant for so many rows and share k among so many blocks; -1: what is chosen. */
+static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m, int split) {
+    for (int way = split == 1 ? -1 : 0; way < nr_cuda_wgmma_ways(); way++) {
         char name[LAB_NAME] = "chosen";
         if (way >= 0) {
             const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
             if (m <= 64 ? w->rows < m || w->rows > 64 : w->rows < 64) continue;
+            if (w->split != split) continue;
             lab_way_name(way, name);
         }
         time_model(b, shapes, n_shapes, m, name,
@@ -210,11 +211,18 @@ static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m) {
     }
 }
 
-void lab_time_wgmma(const lab_card *card) {
+static void time_wgmma(const lab_card *card, int split) {
     if (card->sm != 90) return;
     bed b = make_bed(card, 616);
-    for (int32_t m : {8, 16, 32, 64}) time_ways(&b, language, (int)NR_COUNT(language), m);
-    for (int32_t m : {128, 308, 616}) time_ways(&b, language, 4, m);
-    time_ways(&b, vision, (int)NR_COUNT(vision), 577);
-    time_ways(&b, vit_g, (int)NR_COUNT(vit_g), 257);
+    for (int32_t m : {616, 308, 128}) time_ways(&b, language, 4, m, split);
+    time_ways(&b, vision, (int)NR_COUNT(vision), 577, split);
+    time_ways(&b, vit_g, (int)NR_COUNT(vit_g), 257, split);
+    for (int32_t m : {8, 16, 32, 64}) time_ways(&b, language, (int)NR_COUNT(language), m, split);
+}
+
+void lab_time_wgmma(const lab_card *card) {
+    time_wgmma(card, 1);
+}
+void lab_time_wgmma_split(const lab_card *card) {
+    time_wgmma(card, 2);
 }

@@ -70,11 +70,6 @@ PTX void barrier_wait_for_cluster(uint64_t *b, uint32_t parity) {
                  "r"(parity)
                  : "memory");
 }
-/* All threads of all blocks of the cluster have done with one another's shared memory. */
-PTX void cluster_leave(void) {
-    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::
-                     : "memory");
-}
 /* Arrive, and let the phase last until so many bytes have come. */
 PTX void barrier_expect(uint64_t *b, int32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),

@@ -260,7 +260,9 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a,
         store_slab<OUTS, ROWS, ROWS / 8 / S::SPLIT, ACTIVATES, ADDS>(
             a, acc, &rest->values, rest->kept, thread / 32, walk.rank() * (ROWS / S::SPLIT),
             walk.n0(), walk.m0());
-        values_read<S::SPLIT>(&b->values_empty);
+        /* Not after the last tile: nobody waits then, and the other block may be gone. All that it
+         * has written here has been waited for. */
+        if (S::SPLIT == 1 || !walk.last()) values_read<S::SPLIT>(&b->values_empty);
     }
 }
 
@@ -308,9 +310,7 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP, SPLIT>::
         } else if (threadIdx.x == 0) {
             feed<S>(walk, stages, &rest->barriers, &weights, &codes);
         }
-        __syncwarp();
     }
-    if (SPLIT > 1) cluster_leave(); /* a block's shared memory outlives what others write to it */
 #endif
 }
 
@@ -408,9 +408,18 @@ static int64_t cost(const nr_cuda_tile_way *w, const nr_cuda_linear_i8_args *a) 
     return waves == 1 ? tile * 13 / 10 : waves * tile;
 }
 
+/* The way for few rows: one that shares k where that gives each block a multiprocessor of its own. */
+static const tile_way *choose_few(const nr_cuda_linear_i8_args *a) {
+    const int rows = a->m <= 16 ? 16 : a->m <= 32 ? 32 : 64;
+    const int split = (a->n_out + 63) / 64 * 2 <= a->n_multiprocessors ? 2 : 1;
+    const tile_way *w = ways;
+    while (w->shape.outs != 64 || w->shape.rows != rows || w->shape.split != split) w++;
+    return w;
+}
+
 static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
-    if (a->m <= 64) return &ways[a->m <= 16 ? 0 : a->m <= 32 ? 1 : 2];
+    if (a->m <= 64) return choose_few(a);
     for (const tile_way &w : ways)
         if (w.shape.rows >= 64 && w.shape.step == 128 && w.shape.split == 1 &&
             (!best || cost(&w.shape, a) < cost(&best->shape, a)))

@@ -142,19 +142,40 @@ template <int STEP> static __device__ __forceinline__ int32_t chunk_at(int32_t r
     return r * STEP + (STEP == 128 ? c ^ (r & 7) : (c ^ (r >> 1)) & 3) * 16;
 }
 
-/* Codes kept for weight rows g and g + 8 of sixteen `slab` at a token: [4 spikes][2], 8 bytes, each
- * code + 128. 32 bytes are exchanged by bits of the token, so that the epilogue's lanes meet no
- * bank twice. */
-template <int OUTS>
-static __device__ __forceinline__ int32_t kept_at(int32_t token, int32_t slab, int32_t g) {
-    return token * 4 * OUTS + ((2 * slab + g / 4) ^ (token / 2 & 3)) * 32 + g % 4 * 8;
+/* Codes are kept, each code + 128, as words of two spikes (`half` of the four) and two weight rows,
+ * g and g + 8 of sixteen: [token][blocks of 32 bytes][g]. The block of the sixteen rows `slab`,
+ * half and token is these bits exclusive-ored, and its lowest two are its banks: for the lanes of
+ * the epilogue, four pairs of tokens side by side, they differ, and who keeps spikes goes through
+ * the slabs in an order in which they differ too. */
+static __device__ __forceinline__ int32_t block_of_slab(int32_t slab) {
+    return (slab >> 1 & 1) | (slab & 1) << 1 | (slab >> 1) << 2;
+}
+static __device__ __forceinline__ int32_t block_of(int32_t token, int32_t half) {
+    return (token / 2 & 3) ^ half;
 }
 
-/* Where the codes of a tile are kept: those of token t at of(t) + kept_at(t, ...). */
+/* Where the codes of a tile are kept, those of a token from of(token) on. */
 struct kept_here {
     uint8_t *kept;
     __device__ __forceinline__ uint8_t *of(int32_t) const { return kept; }
 };
+
+/* A spike on its way from a stage to where it is kept: its token and place among the four, and the
+ * first of the slabs that this thread goes through (the others are exclusive-ored to it). */
+struct spike_way {
+    int32_t token, place, slab;
+    uint32_t k;
+};
+template <int OF_WARP, int STEP>
+static __device__ __forceinline__ spike_way way_of(uint32_t entry, int lane) {
+    spike_way s;
+    s.k = entry % STEP;
+    s.place = (int32_t)(entry / STEP) % NR_CUDA_SPIKES;
+    s.token = (int32_t)(entry / STEP) / NR_CUDA_SPIKES;
+    int32_t other = (lane / 8 ^ block_of(s.token, s.place / 2)) & 3; /* banks than the lane's own */
+    s.slab = OF_WARP == 8 ? other >> 1 | (other & 1) << 1 : lane / 8;
+    return s;
+}
 
 /* Keep the spikes entry[first] .. entry[end - 1] of a stage; w: its weight tile. By n_warps warps,
  * OF_WARP threads a spike and TIMES spikes of a thread at once: 8 threads where few warps have all
@@ -164,33 +185,35 @@ static __device__ __forceinline__ void keep_spikes(KEPT kept,
                                                    const spike_list<ENTRY, STEP, ROWS> *l,
                                                    const uint8_t *w, int32_t first, int32_t end,
                                                    int warp, int n_warps) {
-    const int APART = OF_WARP / 8, PAIRS = OUTS / 16 / APART;
+    const int PAIRS = OUTS / 16 / (OF_WARP / 8); /* of weight rows: of four slabs, the next four */
+    const int LOW = OF_WARP == 8 ? NR_MIN(PAIRS, 4) : 1;
     const int ABREAST = 32 / OF_WARP, lane = threadIdx.x % 32, g = lane % 8;
-    const int32_t slab = lane % OF_WARP / 8;
     for (int32_t i = first + TIMES * ABREAST * warp; i < end; i += TIMES * ABREAST * n_warps) {
-        uint32_t which[TIMES], pair[TIMES][PAIRS];
+        spike_way way[TIMES];
+        uint32_t pair[TIMES][PAIRS];
 #pragma unroll
         for (int u = 0; u < TIMES; u++) {
-            uint32_t entry = l->entry[min(i + u * ABREAST + lane / OF_WARP, end - 1)];
-            uint32_t k = entry % STEP;
-            const uint8_t *src = w + chunk_at<STEP>(16 * slab + g, (int32_t)k / 16) + k % 16;
-            which[u] = entry / STEP;
+            way[u] = way_of<OF_WARP, STEP>(
+                l->entry[min(i + u * ABREAST + lane / OF_WARP, end - 1)], lane);
+            const uint8_t *src =
+                w + chunk_at<STEP>(g, (int32_t)way[u].k / 16) + way[u].k % 16;
 #pragma unroll
             for (int j = 0; j < PAIRS; j++) {
-                const uint8_t *two = src + 16 * j * APART * STEP;
+                const int32_t row = 16 * (j % LOW ^ way[u].slab) + 64 * (j / LOW);
+                const uint8_t *two = src + row * STEP;
                 pair[u][j] = (two[0] | (uint32_t)two[8 * STEP] << 8) ^ 0x8080u;
             }
         }
 #pragma unroll
         for (int u = 0; u < TIMES; u++) {
             if (i + u * ABREAST + lane / OF_WARP >= end) continue;
-            int32_t token = (int32_t)(which[u] / NR_CUDA_SPIKES);
-            uint8_t *even = kept.of(token) + which[u] % NR_CUDA_SPIKES * 2, *odd = even;
-            even += kept_at<OUTS>(token, slab, g);
-            odd += kept_at<OUTS>(token, slab + APART, g);
+            const int32_t token = way[u].token, place = way[u].place;
+            const int32_t block = block_of_slab(way[u].slab) ^ block_of(token, place / 2);
+            uint8_t *at = kept.of(token) + token * 4 * OUTS + g * 4 + place % 2 * 2;
 #pragma unroll
             for (int j = 0; j < PAIRS; j++)
-                *(uint16_t *)((j % 2 ? odd : even) + j / 2 * APART * 128) = (uint16_t)pair[u][j];
+                *(uint16_t *)(at + (block_of_slab(j % LOW) ^ block) * 32 + j / LOW * 256) =
+                    (uint16_t)pair[u][j];
         }
     }
 }
@@ -229,11 +252,11 @@ struct row_values {
 };
 
 /* Sums of the group at acc to results before activation and residual: y[2 tokens][2 weight rows].
- * token: the lane's pair of them; kept: their codes. */
+ * token: the lane's pair of them; kept: their codes, of the first and second half of the spikes. */
 template <int OUTS>
 static __device__ __forceinline__ void finish(float y[4], const nr_cuda_linear_i8_args &a,
                                               const int32_t acc[4], const float token[28],
-                                              const row_values *w, const uint8_t *kept) {
+                                              const row_values *w, const uint8_t *kept[2]) {
     const float4 *two = (const float4 *)token; /* two values of two tokens */
     const float4 first = two[0], second = two[1], third = two[2];
     const float spike[NR_CUDA_SPIKES][2] = {
@@ -252,16 +275,16 @@ static __device__ __forceinline__ void finish(float y[4], const nr_cuda_linear_i
             for (int i = 0; i < 4; i++) y[i] = __fmaf_rn(x[i / 2], w->weight[o][i % 2], y[i]);
         }
     }
-    uint2 codes[2];
+    uint32_t codes[2][2];
 #pragma unroll
-    for (int i = 0; i < 2; i++) codes[i] = *(const uint2 *)(kept + i * 4 * OUTS);
+    for (int i = 0; i < 4; i++)
+        codes[i / 2][i % 2] = *(const uint32_t *)(kept[i / 2] + i % 2 * 4 * OUTS);
 #pragma unroll
     for (int s = 0; s < NR_CUDA_SPIKES; s++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            uint32_t word = s / 2 ? codes[i / 2].y : codes[i / 2].x;
-            float code = __fmul_rn(offset_code_at(word, s % 2 * 2 + i % 2), w->scale[i % 2]);
-            y[i] = __fmaf_rn(spike[s][i / 2], code, y[i]);
+            float code = offset_code_at(codes[s / 2][i / 2], s % 2 * 2 + i % 2);
+            y[i] = __fmaf_rn(spike[s][i / 2], __fmul_rn(code, w->scale[i % 2]), y[i]);
         }
 }
 
@@ -301,16 +324,20 @@ static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &
         for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++)
             w.weight[o][h] = v->outlier_weight[o][out + 8 * h];
     }
-    kept += kept_at<OUTS>(token, slab, g);
+    const int32_t block = block_of_slab(slab) ^ block_of(token, 0);
+    const uint8_t *codes = kept + token * 4 * OUTS + g * 4;
     if (ADDS) load_residuals<GROUPS>(&residual[0], &to, 0);
 #pragma unroll
     for (int j = 0; j < GROUPS; j += 2) {
         eight e;
         if (ADDS) load_residuals<GROUPS>(&residual[(j / 2 + 1) % 2], &to, j + 2);
 #pragma unroll
-        for (int q = 0; q < 2 && j + q < GROUPS; q++)
+        for (int q = 0; q < 2 && j + q < GROUPS; q++) {
+            const uint8_t *group = codes + 8 * (j + q) * 4 * OUTS;
+            const uint8_t *halves[2] = {group + block * 32, group + (block ^ 1) * 32};
             finish<OUTS>(&e.y[4 * q], a, acc + 4 * (j + q), v->tokens[token / 2 + 4 * (j + q)], &w,
-                         kept + 8 * (j + q) * 4 * OUTS);
+                         halves);
+        }
         if (ACTIVATES) activate_each<8>(e.y, a.activation);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
