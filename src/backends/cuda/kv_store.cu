@@ -111,6 +111,7 @@ static __device__ __forceinline__ void put_lane(const nr_cuda_kv_store_args &a, 
         amax = v_max(fabsf(x.y), amax);
         amax = v_max(fabsf(x.z), amax);
         amax = v_max(fabsf(x.w), amax);
+        if (!any) amax = 0.0f; /* past the head: turned from others' values */
         amax = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(amax)));
         scale_of(amax, &scale, &inverse);
         const uint32_t codes = (uint32_t)(uint8_t)code_of(x.x, inverse) |
