@@ -251,6 +251,14 @@ void lab_check_attention(const lab_card *card) {
         {"vision", 1, 70, 1, 1, 40, 592, 577, NR_DTYPE_F32, false},
         {"vision", 1, 1, 1, 1, 64, 64, 64, NR_DTYPE_F32, false},
         {"vision", 1, 130, 2, 2, 88, 144, 130, NR_DTYPE_F32, false},
+        {"vision", 1, 577, 1, 1, 64, 592, 577, NR_DTYPE_F32, false},
+        {"vision", 1, 5, 4, 4, 12, 80, 65, NR_DTYPE_F32, false},
+        {"vision", 1, 100, 4, 4, 40, 304, 300, NR_DTYPE_F32, false},
+        {"all keys", 1, 13, 4, 1, 128, 64, 64, NR_DTYPE_I8, false},
+        {"all keys", 1, 65, 4, 1, 16, 80, 65, NR_DTYPE_I8, false},
+        {"all keys", 1, 100, 4, 2, 80, 144, 129, NR_DTYPE_I8, false},
+        {"prompt", 1, 300, 2, 1, 64, 304, 0, NR_DTYPE_I8, true},
+        {"prompt", 1, 308, 1, 1, 128, 624, 308, NR_DTYPE_I8, true},
         {"odd", 1, 5, 2, 2, 12, 32, 9, NR_DTYPE_I8, true},
         {"wide", 1, 2, 1, 1, 520, 32, 20, NR_DTYPE_F16, true},
     };
@@ -265,6 +273,10 @@ void lab_check_attention(const lab_card *card) {
         lab_compare((std::string("row, ") + name).c_str(), expected.data(), found.data(), rows,
                     columns, columns);
         if (nr_cuda_attention_tile_fits(&a)) check_near(name, &a, expected);
+        found = run(&a, nr_cuda_attention);
+        a.overlap = a.early = true;
+        lab_compare((std::string("overlapped, ") + name).c_str(), found.data(),
+                    run(&a, nr_cuda_attention).data(), rows, columns, columns);
         check_stored(card, &c);
         check_skipped(card, &c);
     }
