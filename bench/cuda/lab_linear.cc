@@ -218,6 +218,12 @@ const char *lab_way_name(int way, char name[LAB_NAME]) {
     return name;
 }
 
+const char *lab_ring_name(int way, char name[LAB_NAME]) {
+    const nr_cuda_ring_way *w = nr_cuda_ring_way_of(way);
+    snprintf(name, LAB_NAME, "ring %d/%d", w->kb, w->window);
+    return name;
+}
+
 void lab_check_linears(const lab_card *card) {
     static const linear_case small[] = {
         {1, 16, 64, 0, NR_ACTIVATION_NONE, false, false},
@@ -252,7 +258,8 @@ void lab_check_linears(const lab_card *card) {
     static const linear_case wraps[] = {{5, 390, 4112, 8, NR_ACTIVATION_SILU, true, true},
                                         {8, 115, 11008, 8, NR_ACTIVATION_NONE, false, true}};
     for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
-        const variant v = {"ring " + std::to_string(nr_cuda_ring_kb(way)),
+        char name[LAB_NAME];
+        const variant v = {lab_ring_name(way, name),
                            [way](const nr_cuda_linear_i8_args *a) {
                                return nr_cuda_linear_i8_ring(a, way, 0);
                            }};

@@ -301,9 +301,13 @@ static const token_way token_ways[] = {
     {"early", false, false, false, true, true, CHOSEN},
     {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
     {"early, gate way 9", false, false, false, true, true, CHOSEN, false, false, 9},
-    {"early, ring 200", false, false, false, true, true, 0},
-    {"early, ring 148", false, false, false, true, true, 1},
-    {"early, ring 118", false, false, false, true, true, 2},
+    {"early, ring 200/6", false, false, false, true, true, 0},
+    {"early, ring 148/6", false, false, false, true, true, 1},
+    {"early, ring 118/6", false, false, false, true, true, 2},
+    {"early, ring 200/12", false, false, false, true, true, 3},
+    {"early, ring 200/4", false, false, false, true, true, 4},
+    {"early, ring 148/4", false, false, false, true, true, 5},
+    {"early, ring 118/3", false, false, false, true, true, 6},
 };
 
 static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
