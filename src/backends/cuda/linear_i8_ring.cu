@@ -312,7 +312,7 @@ cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cud
                                          ways[LARGEST].kb * 1024);
     if (e != cudaSuccess) return e;
     bytes = NR_MAX(bytes, (size_t)SHARED_MIN);
-    return launch_kernel(k_linear_i8_ring, dim3((unsigned)NR_MIN(tiles, a->n_multiprocessors)),
-                         dim3(THREADS), bytes, a->overlap, stream, *a, stages,
+    return launch_beside(k_linear_i8_ring, dim3((unsigned)NR_MIN(tiles, a->n_multiprocessors)),
+                         dim3(THREADS), bytes, a->overlap, true, stream, *a, stages,
                          NR_MIN(stages, ways[way].window));
 }
