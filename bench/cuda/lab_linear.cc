@@ -192,10 +192,7 @@ static cudaError_t run_plain(const nr_cuda_linear_i8_args *a) {
     return nr_cuda_linear_i8_plain(a, 0);
 }
 static cudaError_t run_stream(const nr_cuda_linear_i8_args *a) {
-    return nr_cuda_linear_i8_stream(a, false, 0);
-}
-static cudaError_t run_overlap(const nr_cuda_linear_i8_args *a) {
-    return nr_cuda_linear_i8_stream(a, true, 0);
+    return nr_cuda_linear_i8_stream(a, 0);
 }
 static cudaError_t run_tile(const nr_cuda_linear_i8_args *a) {
     return nr_cuda_linear_i8_tile(a, false, 0);
@@ -243,8 +240,7 @@ void lab_check_linears(const lab_card *card) {
         {32, 12288, 4096, 8, NR_ACTIVATION_NONE, false, false},
         {64, 4096, 4096, 8, NR_ACTIVATION_NONE, false, true},
     };
-    static const variant variants[] = {
-        {"plain", run_plain}, {"stream", run_stream}, {"overlap", run_overlap}};
+    static const variant variants[] = {{"plain", run_plain}, {"stream", run_stream}};
     check_small(card, small, NR_COUNT(small), variants, NR_COUNT(variants));
     check_big(card, big, NR_COUNT(big), variants, NR_COUNT(variants));
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {

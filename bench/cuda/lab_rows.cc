@@ -295,8 +295,6 @@ static const token_way token_ways[] = {
     {"no linears, late", false, true, false, true, false, CHOSEN},
     {"no linears, early", false, true, false, true, true, CHOSEN},
     {"stream, in turn", false, false, false, false, false, STREAM},
-    {"stream, late", false, false, false, true, false, STREAM},
-    {"stream, early", false, false, false, true, true, STREAM},
     {"late", false, false, false, true, false, CHOSEN},
     {"early", false, false, false, true, true, CHOSEN},
     {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
@@ -324,7 +322,7 @@ static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quant
     a.makes_room = n_out == QKV;
     b->pool_at += (size_t)n_out * q->n_in;
     if (way->no_linears) return;
-    LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, a.overlap, s)
+    LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, s)
               : way->linear == CHOSEN ? nr_cuda_linear_i8(&a, s)
                                       : nr_cuda_linear_i8_ring(&a, way->linear, s));
 }

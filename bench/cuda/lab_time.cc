@@ -144,13 +144,9 @@ void lab_time_few(const lab_card *card) {
     bed b = make_bed(card, 64);
     const int n = (int)NR_COUNT(language);
     linear_way stream = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-        return nr_cuda_linear_i8_stream(a, false, s);
-    };
-    linear_way overlap = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-        return nr_cuda_linear_i8_stream(a, true, s);
+        return nr_cuda_linear_i8_stream(a, s);
     };
     for (int32_t m : {1, 2, 4, 8, 16, 32, 64}) time_model(&b, language, n, m, "stream", stream);
-    for (int32_t m : {1, 4, 32}) time_model(&b, language, n, m, "overlap", overlap);
     for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
         char name[LAB_NAME];
         lab_ring_name(way, name);

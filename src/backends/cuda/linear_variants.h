@@ -16,9 +16,8 @@ extern "C" {
 #define NR_CUDA_STREAM_ROWS_MAX 64
 
 /* Weights from memory straight into registers, each byte once; m <= NR_CUDA_STREAM_ROWS_MAX,
- * k_pad a multiple of 16. overlap: launch while the kernel before still runs (sm_90). */
-cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
-                                     cudaStream_t stream);
+ * k_pad a multiple of 16. */
+cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, cudaStream_t stream);
 /* Ways to do it, for the lab: `tiles of 16 weight rows a block, depth of a batch, blocks of a
  * multiprocessor`, x: activations come with a batch. For up to rows_max rows, which are set;
  * cudaErrorInvalidValue where m is more. */
