@@ -192,10 +192,7 @@ static cudaError_t run_plain(const nr_cuda_linear_i8_args *a) {
     return nr_cuda_linear_i8_plain(a, 0);
 }
 static cudaError_t run_stream(const nr_cuda_linear_i8_args *a) {
-    return nr_cuda_linear_i8_stream(a, false, 0);
-}
-static cudaError_t run_overlap(const nr_cuda_linear_i8_args *a) {
-    return nr_cuda_linear_i8_stream(a, true, 0);
+    return nr_cuda_linear_i8_stream(a, 0);
 }
 static cudaError_t run_tile(const nr_cuda_linear_i8_args *a) {
     return nr_cuda_linear_i8_tile(a, false, 0);
@@ -218,6 +215,12 @@ const char *lab_way_name(int way, char name[LAB_NAME]) {
     return name;
 }
 
+const char *lab_ring_name(int way, char name[LAB_NAME]) {
+    const nr_cuda_ring_way *w = nr_cuda_ring_way_of(way);
+    snprintf(name, LAB_NAME, "ring %d/%d", w->kb, w->window);
+    return name;
+}
+
 void lab_check_linears(const lab_card *card) {
     static const linear_case small[] = {
         {1, 16, 64, 0, NR_ACTIVATION_NONE, false, false},
@@ -237,8 +240,7 @@ void lab_check_linears(const lab_card *card) {
         {32, 12288, 4096, 8, NR_ACTIVATION_NONE, false, false},
         {64, 4096, 4096, 8, NR_ACTIVATION_NONE, false, true},
     };
-    static const variant variants[] = {
-        {"plain", run_plain}, {"stream", run_stream}, {"overlap", run_overlap}};
+    static const variant variants[] = {{"plain", run_plain}, {"stream", run_stream}};
     check_small(card, small, NR_COUNT(small), variants, NR_COUNT(variants));
     check_big(card, big, NR_COUNT(big), variants, NR_COUNT(variants));
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
@@ -252,7 +254,8 @@ void lab_check_linears(const lab_card *card) {
     static const linear_case wraps[] = {{5, 390, 4112, 8, NR_ACTIVATION_SILU, true, true},
                                         {8, 115, 11008, 8, NR_ACTIVATION_NONE, false, true}};
     for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
-        const variant v = {"ring " + std::to_string(nr_cuda_ring_kb(way)),
+        char name[LAB_NAME];
+        const variant v = {lab_ring_name(way, name),
                            [way](const nr_cuda_linear_i8_args *a) {
                                return nr_cuda_linear_i8_ring(a, way, 0);
                            }};

@@ -295,15 +295,17 @@ static const token_way token_ways[] = {
     {"no linears, late", false, true, false, true, false, CHOSEN},
     {"no linears, early", false, true, false, true, true, CHOSEN},
     {"stream, in turn", false, false, false, false, false, STREAM},
-    {"stream, late", false, false, false, true, false, STREAM},
-    {"stream, early", false, false, false, true, true, STREAM},
     {"late", false, false, false, true, false, CHOSEN},
     {"early", false, false, false, true, true, CHOSEN},
     {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
     {"early, gate way 9", false, false, false, true, true, CHOSEN, false, false, 9},
-    {"early, ring 200", false, false, false, true, true, 0},
-    {"early, ring 148", false, false, false, true, true, 1},
-    {"early, ring 118", false, false, false, true, true, 2},
+    {"early, ring 200/6", false, false, false, true, true, 0},
+    {"early, ring 148/6", false, false, false, true, true, 1},
+    {"early, ring 118/6", false, false, false, true, true, 2},
+    {"early, ring 200/12", false, false, false, true, true, 3},
+    {"early, ring 200/4", false, false, false, true, true, 4},
+    {"early, ring 148/4", false, false, false, true, true, 5},
+    {"early, ring 118/3", false, false, false, true, true, 6},
 };
 
 static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
@@ -320,7 +322,7 @@ static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quant
     a.makes_room = n_out == QKV;
     b->pool_at += (size_t)n_out * q->n_in;
     if (way->no_linears) return;
-    LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, a.overlap, s)
+    LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, s)
               : way->linear == CHOSEN ? nr_cuda_linear_i8(&a, s)
                                       : nr_cuda_linear_i8_ring(&a, way->linear, s));
 }

@@ -7,7 +7,6 @@
 #include "lab.h"
 
 #include <algorithm>
-#include <string>
 #include <vector>
 
 #include "cuda_fused.h"
@@ -145,19 +144,18 @@ void lab_time_few(const lab_card *card) {
     bed b = make_bed(card, 64);
     const int n = (int)NR_COUNT(language);
     linear_way stream = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-        return nr_cuda_linear_i8_stream(a, false, s);
-    };
-    linear_way overlap = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-        return nr_cuda_linear_i8_stream(a, true, s);
+        return nr_cuda_linear_i8_stream(a, s);
     };
     for (int32_t m : {1, 2, 4, 8, 16, 32, 64}) time_model(&b, language, n, m, "stream", stream);
-    for (int32_t m : {1, 4, 32}) time_model(&b, language, n, m, "overlap", overlap);
-    for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++)
+    for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
+        char name[LAB_NAME];
+        lab_ring_name(way, name);
         for (int32_t m : {1, 2, 4, 8})
-            time_model(&b, language, n, m, ("ring " + std::to_string(nr_cuda_ring_kb(way))).c_str(),
+            time_model(&b, language, n, m, name,
                        [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-                           return nr_cuda_linear_i8_ring(a, way, s);
-                       });
+                return nr_cuda_linear_i8_ring(a, way, s);
+            });
+    }
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
         int rows_max;
         const char *name = nr_cuda_stream_way(way, &rows_max);

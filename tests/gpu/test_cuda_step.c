@@ -168,6 +168,21 @@ static void test_fused(void **state) {
         if (i != 2) assert_int_equal(r->cuda->ops[i].u.i8.makes_room, i == 1);
 }
 
+/* Of few rows all launches begin early. */
+static void test_early(void **state) {
+    recorder *r = need(state);
+    for (int n = 1; n <= 32; n += 31) {
+        r = need(state);
+        r->cuda->early = true;
+        decode(r, n, 0, 5, 9);
+        nr_cuda_fuse(r->cuda);
+        r->cuda->early = false;
+        assert_int_equal(r->cuda->ops[1].u.i8.early, n == 1);
+        assert_int_equal(r->cuda->ops[1].quantize.early, n == 1);
+        assert_int_equal(r->cuda->ops[2].u.attention.early, n == 1);
+    }
+}
+
 /* The end of attention becomes codes, where the workspace has room behind them. */
 static void test_joined(void **state) {
     recorder *r = need(state);
@@ -351,6 +366,7 @@ static void test_hash(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_merged),
                                        cmocka_unit_test(test_fused),
+                                       cmocka_unit_test(test_early),
                                        cmocka_unit_test(test_joined),
                                        cmocka_unit_test(test_not_fused),
                                        cmocka_unit_test(test_prompt),

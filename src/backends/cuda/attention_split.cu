@@ -248,10 +248,11 @@ template <int DIM> static cudaError_t launch(const nr_cuda_attention_args *a, cu
         const int32_t rows = NR_MIN(step, n_rows - z0);
         const partial_sums p = partial_sums_of(a, z0, rows, DIM);
         dim3 grid((unsigned)p.n_chunks, (unsigned)a->n_heads, (unsigned)rows);
-        e = launch_kernel(k_attention_split<DIM>, grid, THREADS, 0, a->overlap, stream, *a, p);
+        e = launch_beside(k_attention_split<DIM>, grid, THREADS, 0, a->overlap, a->early, stream,
+                          *a, p);
         if (e == cudaSuccess && !a->joined_later)
-            e = launch_kernel(k_attention_join<DIM>, dim3(grid.y, grid.z), DIM, 0, a->overlap,
-                              stream, *a, p);
+            e = launch_beside(k_attention_join<DIM>, dim3(grid.y, grid.z), DIM, 0, a->overlap,
+                              a->early, stream, *a, p);
     }
     return e;
 }

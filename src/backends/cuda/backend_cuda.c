@@ -66,7 +66,6 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
     l->overlap = be->overlap;
-    l->early = q->early = be->early;
 }
 
 static void record_f32(nr_cuda_backend *be, const nr_linear_args *a) {
@@ -288,7 +287,6 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     s->cap = kv->cap;
     s->dtype = kv->dtype;
     s->overlap = be->overlap;
-    s->early = be->early;
     nr_cuda_submit(be);
 }
 
@@ -342,7 +340,6 @@ static void cuda_attention(nr_backend *base, const nr_attention_args *a) {
     s->sm = be->sm;
     s->n_multiprocessors = be->n_multiprocessors;
     s->overlap = be->overlap;
-    s->early = be->early;
     nr_cuda_submit(be);
 }
 

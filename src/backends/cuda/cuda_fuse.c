@@ -8,6 +8,8 @@
  */
 #include "cuda_internal.h"
 
+#define EARLY_ROWS_MAX 8
+
 /* y of the norm or gate `a` is the x of the linear `b`, row behind row. */
 static bool feeds(const nr_cuda_op *b, const float *y, int64_t m, int32_t d) {
     const nr_cuda_quantize_args *q = &b->quantize;
@@ -169,6 +171,17 @@ static void look_back(const nr_cuda_backend *be, nr_cuda_op *a, nr_cuda_op *b) {
     if (a->kind == NR_CUDA_LINEAR_I8) a->u.i8.makes_room = b->kind == NR_CUDA_ATTENTION;
 }
 
+/* A chain of launches is ready at once where they are small: of 8 rows 3.78 ms a token against
+ * 3.89, of 32 rows 5.46 against 5.17. */
+static void begin_early(nr_cuda_op *op) {
+    nr_cuda_kv_store_args *s = &op->u.kv_store;
+    nr_cuda_attention_args *t = &op->u.attention;
+    nr_cuda_linear_i8_args *l = &op->u.i8;
+    if (op->kind == NR_CUDA_LINEAR_I8) l->early = op->quantize.early = l->m <= EARLY_ROWS_MAX;
+    if (op->kind == NR_CUDA_KV_STORE) s->early = s->n_spans * s->m <= EARLY_ROWS_MAX;
+    if (op->kind == NR_CUDA_ATTENTION) t->early = t->n_spans * t->m <= EARLY_ROWS_MAX;
+}
+
 void nr_cuda_fuse(nr_cuda_backend *be) {
     int n = 0;
     for (int i = 0; i < be->n_ops; i++) {
@@ -182,4 +195,5 @@ void nr_cuda_fuse(nr_cuda_backend *be) {
     }
     be->n_ops = n;
     for (int i = 0; i + 1 < n; i++) look_back(be, &be->ops[i], &be->ops[i + 1]);
+    for (int i = 0; i < n && be->early; i++) begin_early(&be->ops[i]);
 }

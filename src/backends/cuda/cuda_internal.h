@@ -104,7 +104,7 @@ typedef struct nr_cuda_backend {
     bool plan_only; /* sizes alone: no context, no card */
     bool plain;     /* the plain kernels, bit-equal to the reference */
     bool overlap;   /* launches begin while the one before ends (sm_90) */
-    bool early;     /* and let the next one begin at once */
+    bool early;     /* and of few rows let the next one begin at once */
     bool graphs;
     int sm, n_multiprocessors;
     char isa[16], card[64], pci[24];

@@ -163,6 +163,6 @@ cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *a, cudaStream_t stream
     const bool wide = a->head_dim <= 128 && a->head_dim % 8 == 0 && a->ldk % 4 == 0 &&
                       a->ldv % 4 == 0 && all % 16 == 0;
     dim3 grid((unsigned)a->m, (unsigned)((heads + WARPS - 1) / WARPS), (unsigned)a->n_spans);
-    return launch_kernel(wide ? k_kv_store<true> : k_kv_store<false>, grid, dim3(32, WARPS), 0,
-                         a->overlap, stream, *a);
+    return launch_beside(wide ? k_kv_store<true> : k_kv_store<false>, grid, dim3(32, WARPS), 0,
+                         a->overlap, a->early, stream, *a);
 }

@@ -104,13 +104,13 @@ static __global__ void __launch_bounds__(32 * WO *WR, OUTS == 64 ? 2 : 1)
         }
         copy_wait<0>();
         __syncthreads();
-        copy_values<S::THREADS>(v, a, n0, m0, thread);
+        copy_values<S::THREADS>(v, a, outlier_list(a), n0, m0, thread);
         copy_wait<0>();
         __syncthreads();
 #pragma unroll
         for (int i = 0; i < S::TO; i++)
             store_slab<OUTS, ROWS, S::TR, ACTIVATES, true>(a, &acc[i][0][0], v, kept,
-                                                           out0 / 16 + i, row0, n0, m0);
+                                                           out0 / 16 + i, row0, n0, m0, [] {});
         __syncthreads();
     }
 }

@@ -13,7 +13,6 @@
  * codes at the spikes, residual) comes beside its weights. For cards before Hopper, which has
  * linear_i8_ring.cu, and for what has no room there; an H200 reads 3.1 of 4.3 TB/s with it.
  */
-#include "cuda_launch.cuh"
 #include "linear_epilogue.cuh"
 #include "linear_variants.h"
 
@@ -198,7 +197,6 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     point_to_rows<TILES>(w, a, blockIdx.x * OUTS);
     load_weights<TILES, DEEP>(even, w, k_first, a.k_pad);
     for (int32_t i = threadIdx.x; i < 2 * 8 * GROUPS * OUTS; i += THREADS) (&sums[0][0])[i] = 0;
-    meet_neighbours(a.early);
     load_tokens<GROUPS>(&tokens, a);
 #pragma unroll
     for (int j = 0; j < GROUPS; j++)
@@ -245,12 +243,11 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
 }
 
 template <int GROUPS, int TILES, int DEEP, int BLOCKS, bool WITH_X>
-static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStream_t stream) {
+static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
     int32_t tiles = (a->n_out + 16 * TILES - 1) / (16 * TILES);
-    return launch_kernel(k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS, WITH_X>,
-                         dim3((unsigned)NR_MIN(tiles, a->n_multiprocessors * BLOCKS)),
-                         dim3(THREADS), 0, overlap && a->sm == 90, /* other code does not wait */
-                         stream, *a);
+    const unsigned blocks = (unsigned)NR_MIN(tiles, a->n_multiprocessors * BLOCKS);
+    k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS, WITH_X><<<blocks, THREADS, 0, stream>>>(*a);
+    return cudaGetLastError();
 }
 
 /* Shapes worth trying; names as in linear_variants.h. Those that did not pay are in
@@ -258,7 +255,7 @@ static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStr
 struct stream_way {
     int rows;
     const char *name;
-    cudaError_t (*launch)(const nr_cuda_linear_i8_args *, bool, cudaStream_t);
+    cudaError_t (*launch)(const nr_cuda_linear_i8_args *, cudaStream_t);
 };
 static const stream_way ways[] = {
     {8, "2,1,3", launch<1, 2, 1, 3, false>},  {8, "1,2,3 x", launch<1, 1, 2, 3, true>},
@@ -275,18 +272,17 @@ const char *nr_cuda_stream_way(int way, int *rows_max) {
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream) {
     if (a->m > ways[way].rows || a->k_pad % 16) return cudaErrorInvalidValue;
-    return ways[way].launch(a, false, stream);
+    return ways[way].launch(a, stream);
 }
 
-cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
-                                     cudaStream_t stream) {
+cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
     if (a->m > NR_CUDA_STREAM_ROWS_MAX || a->k_pad % 16) return cudaErrorInvalidValue;
     /* As measured on an H200: 32 outputs a block where that still gives every multiprocessor its
      * blocks (12288 x 4096, m 1: 16.2 us against 18.6), else 16 (4096 x 4096: 8.8 against 10.0). */
     if (a->m <= 8 && a->n_out >= 64 * a->n_multiprocessors)
-        return launch<1, 2, 1, 3, false>(a, overlap, stream);
-    if (a->m <= 8) return launch<1, 1, 2, 3, true>(a, overlap, stream);
-    if (a->m <= 16) return launch<2, 2, 1, 2, false>(a, overlap, stream);
-    if (a->m <= 32) return launch<4, 1, 1, 2, true>(a, overlap, stream);
-    return launch<8, 2, 1, 1, false>(a, overlap, stream);
+        return launch<1, 2, 1, 3, false>(a, stream);
+    if (a->m <= 8) return launch<1, 1, 2, 3, true>(a, stream);
+    if (a->m <= 16) return launch<2, 2, 1, 2, false>(a, stream);
+    if (a->m <= 32) return launch<4, 1, 1, 2, true>(a, stream);
+    return launch<8, 2, 1, 1, false>(a, stream);
 }

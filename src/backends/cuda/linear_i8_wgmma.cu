@@ -48,9 +48,12 @@ template <int OUTS, int ROWS, int STEP, int SPLIT> struct tile_rest {
 template <int OUTS, int ROWS, int STEP_CODES, int CLUSTER> struct hopper_shape {
     static const int STEP = STEP_CODES, SPLIT = CLUSTER;
     static const int BLOCKS = OUTS == 64 ? 2 : 1; /* of a multiprocessor */
-    static const int WATCHING = OUTS == 64 ? 3 : 7; /* warps */
-    static const int TEAM = OUTS == 128 && STEP == 128 ? WATCHING : 1;
-    static const bool SHIFTS_REGISTERS = OUTS == 128 || ROWS > 80;
+    static const int WATCHING = OUTS == 64 && (ROWS < 64 || ROWS > 80) ? 3 : 7; /* warps */
+    static const int TEAM = WATCHING == 7 && STEP == 128 ? 7 : 1;
+    /* Registers of the multiplying threads and of the others, once they have shifted them. */
+    static const bool SHIFTS = OUTS == 128 || ROWS >= 64;
+    static const int MANY = OUTS == 64 && WATCHING == 7 ? 128 : 176;
+    static const int FEW = OUTS == 64 && WATCHING == 7 ? 56 : 80;
     static const int WATCHERS = 32 * WATCHING, MULTIPLIERS = 2 * OUTS;
     static const int FIRST_MULTIPLIER = 32 + WATCHERS, THREADS = FIRST_MULTIPLIER + MULTIPLIERS;
     static const int STAGE_BYTES = (OUTS + ROWS) * STEP;
@@ -173,17 +176,18 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a,
     uint32_t values_parity = 0;
     ring r = {0, 0};
     for (; walk.more(); walk.next()) {
+        const outlier_list outliers(a);
         if (sorted != walk.m0()) {
             sorted = walk.m0();
             sort_spikes<S::WATCHERS, WATCHERS_MEET>(&rest->list, a, sorted, all_steps, thread);
         }
         wait_for_values<S::SPLIT>(&b->values_empty, values_parity ^ 1u);
-        copy_values<S::WATCHERS>(&rest->values, a, walk.n0(), walk.m0(), thread);
+        copy_values<S::WATCHERS>(&rest->values, a, outliers, walk.n0(), walk.m0(), thread);
         for (int32_t s = walk.first; s < walk.first + walk.steps; s++, advance<S::STAGES>(&r)) {
             if (r.stage % TEAMS != warp / S::TEAM) continue;
             const int32_t first = rest->list.at[s], end = rest->list.at[s + 1];
             barrier_wait(&b->full[r.stage], r.parity);
-            keep_spikes<OUTS, 8, OUTS == 64 ? 2 : 1>(
+            keep_spikes<OUTS, 8, S::WATCHING == 3 ? 2 : 1>(
                 kept, &rest->list, stages + r.stage * S::STAGE_BYTES, first, end, warp % S::TEAM,
                 S::TEAM);
             __syncwarp();
@@ -254,12 +258,14 @@ static __device__ void multiply(const nr_cuda_linear_i8_args &a,
         product_wait<0>();
         if (lane == 0) barrier_arrive(&b->empty[before]);
         if (walk.last()) let_next_launch_begin();
-        if (S::SPLIT == 1) barrier_wait(&b->values_full, values_parity);
-        else join_sums<S, ROWS>(acc, rest, walk.rank(), thread, values_parity);
-        values_parity ^= 1u;
+        const auto wait_for_values = [&] {
+            if (S::SPLIT == 1) barrier_wait(&b->values_full, values_parity);
+            else join_sums<S, ROWS>(acc, rest, walk.rank(), thread, values_parity);
+        };
         store_slab<OUTS, ROWS, ROWS / 8 / S::SPLIT, ACTIVATES, ADDS>(
             a, acc, &rest->values, rest->kept, thread / 32, walk.rank() * (ROWS / S::SPLIT),
-            walk.n0(), walk.m0());
+            walk.n0(), walk.m0(), wait_for_values);
+        values_parity ^= 1u;
         /* Not after the last tile: nobody waits then, and the other block may be gone. All that it
          * has written here has been waited for. */
         if (S::SPLIT == 1 || !walk.last()) values_read<S::SPLIT>(&b->values_empty);
@@ -300,10 +306,10 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP, SPLIT>::
     else cluster_sync();
     if (threadIdx.x >= S::FIRST_MULTIPLIER) {
         meet_neighbours(a.early);
-        if (S::SHIFTS_REGISTERS) registers_up_to<176>(); /* and 80: the launch's 128 on average */
+        if (S::SHIFTS) registers_up_to<S::MANY>();
         multiply<S, OUTS, ROWS, ACTIVATES, ADDS>(a, walk, stages, rest);
     } else {
-        if (S::SHIFTS_REGISTERS) registers_down_to<80>();
+        if (S::SHIFTS) registers_down_to<S::FEW>();
         if (threadIdx.x >= 32) {
             meet_neighbours(a.early);
             watch<S>(a, walk, stages, rest, steps);
@@ -397,18 +403,19 @@ static const tile_way ways[] = {
 };
 
 /* Predicted nanoseconds: waves of tiles, each a start, spikes and an epilogue that grow with the
- * tokens, and stages of 128 codes. Two blocks of a multiprocessor share its time; a block that is
- * alone waits longer. */
+ * tokens, and stages of 128 codes. Tiles of 64 weight rows: two blocks share a multiprocessor's
+ * time, but one that is alone waits, mostly; then k is better shared. */
 static int64_t cost(const nr_cuda_tile_way *w, const nr_cuda_linear_i8_args *a) {
     const int64_t rows = w->rows, slots = a->n_multiprocessors, steps = (a->k_pad + 127) / 128;
     int64_t tiles = (a->n_out + w->outs - 1) / w->outs * ((a->m + rows - 1) / rows);
     int64_t waves = (tiles + slots - 1) / slots;
     if (w->outs == 128) return waves * (1000 + 53 * rows + steps * (148 + 17 * rows / 10));
-    int64_t tile = 500 + 27 * rows + steps * (73 + 8 * rows / 7);
-    return waves == 1 ? tile * 13 / 10 : waves * tile;
+    int64_t stages = steps * (73 + 8 * rows / 7);
+    if (w->split == 2) return waves == 1 ? 2 * (1500 + 13 * rows) + stages : INT64_MAX;
+    return NR_MAX(waves, 2) * (500 + 27 * rows + stages);
 }
 
-/* The way for few rows: one that shares k where that gives each block a multiprocessor of its own. */
+/* For few rows: one that shares k where that gives each block a multiprocessor of its own. */
 static const tile_way *choose_few(const nr_cuda_linear_i8_args *a) {
     const int rows = a->m <= 16 ? 16 : a->m <= 32 ? 32 : 64;
     const int split = (a->n_out + 63) / 64 * 2 <= a->n_multiprocessors ? 2 : 1;
@@ -421,7 +428,7 @@ static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return choose_few(a);
     for (const tile_way &w : ways)
-        if (w.shape.rows >= 64 && w.shape.step == 128 && w.shape.split == 1 &&
+        if (w.shape.rows >= 64 && w.shape.step == 128 &&
             (!best || cost(&w.shape, a) < cost(&best->shape, a)))
             best = &w;
     return best;

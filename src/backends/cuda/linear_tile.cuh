@@ -30,6 +30,16 @@ template <int OUTS, int ROWS> struct __align__(16) tile_values {
     float outlier_weight[NR_CUDA_TILE_OUTLIERS][OUTS];
 };
 
+/* Columns of outliers, 0 where there are none; loaded well before the values are asked for. */
+struct outlier_list {
+    int32_t column[NR_CUDA_TILE_OUTLIERS];
+    __device__ __forceinline__ explicit outlier_list(const nr_cuda_linear_i8_args &a) {
+#pragma unroll
+        for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++)
+            column[o] = o < a.n_outliers ? a.outlier_columns[o] : 0;
+    }
+};
+
 /* A thread's share of the values, of THREADS threads: copied into shared memory on their own, there
  * when the thread has waited for its copies. Loads into registers would not pass the stores of
  * those before them, and one after the other they take as long as a tile. A bias that is not there
@@ -37,7 +47,8 @@ template <int OUTS, int ROWS> struct __align__(16) tile_values {
  * branches then. */
 template <int THREADS, int OUTS, int ROWS>
 static __device__ __forceinline__ void copy_values(tile_values<OUTS, ROWS> *v,
-                                                   const nr_cuda_linear_i8_args &a, int32_t n0,
+                                                   const nr_cuda_linear_i8_args &a,
+                                                   const outlier_list &outliers, int32_t n0,
                                                    int32_t m0, int thread) {
     for (int32_t r = thread; r < ROWS; r += THREADS) {
         const int32_t row = min(m0 + r, a.m - 1);
@@ -48,11 +59,8 @@ static __device__ __forceinline__ void copy_values(tile_values<OUTS, ROWS> *v,
         for (int s = 0; s < NR_CUDA_SPIKES; s++)
             copy_4(token + 2 * (1 + s), a.spike_val + row * NR_CUDA_SPIKES + s, true);
 #pragma unroll
-        for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++) {
-            const bool there = o < a.n_outliers;
-            copy_4(token + 2 * (1 + NR_CUDA_SPIKES + o), x + (there ? a.outlier_columns[o] : 0),
-                   there);
-        }
+        for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++)
+            copy_4(token + 2 * (1 + NR_CUDA_SPIKES + o), x + outliers.column[o], o < a.n_outliers);
     }
     for (int32_t i = thread; i < OUTS; i += THREADS) {
         const int32_t n = min(n0 + i, a.n_out_pad - 1);
@@ -304,19 +312,24 @@ static __device__ __forceinline__ lane_results results_of(const nr_cuda_linear_i
 }
 
 /* All results of a lane in sixteen weight rows, by GROUPS times eight tokens from row0 of the tile
- * on; acc: [GROUPS][4]. Residuals, where there may be some (ADDS), come while the groups in front
- * of theirs are computed. */
-template <int OUTS, int ROWS, int GROUPS, bool ACTIVATES, bool ADDS>
+ * on; acc: [GROUPS][4]. Residuals, where there may be some (ADDS), come while groups in front of
+ * theirs are computed, the first while `wait` waits for sums, values and codes. */
+template <int OUTS, int ROWS, int GROUPS, bool ACTIVATES, bool ADDS, class WAIT>
 static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &a,
                                                   const int32_t *acc,
                                                   const tile_values<OUTS, ROWS> *v,
                                                   const uint8_t *kept, int slab, int row0,
-                                                  int32_t n0, int32_t m0) {
+                                                  int32_t n0, int32_t m0, const WAIT &wait) {
+    const int AHEAD = GROUPS <= 10 ? 2 : 1; /* pairs of groups whose residuals are on their way */
     const int lane = threadIdx.x % 32, g = lane / 4, token = row0 + lane % 4 * 2;
     const int32_t out = 16 * slab + g;
     const lane_results to = results_of(a, n0 + out, m0 + token);
     row_values w;
-    eight residual[2];
+    eight residual[AHEAD + 1];
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++)
+        if (ADDS) load_residuals<GROUPS>(&residual[i], &to, 2 * i);
+    wait();
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         w.scale[h] = v->scale[out + 8 * h], w.bias[h] = v->bias[out + 8 * h];
@@ -326,11 +339,11 @@ static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &
     }
     const int32_t block = block_of_slab(slab) ^ block_of(token, 0);
     const uint8_t *codes = kept + token * 4 * OUTS + g * 4;
-    if (ADDS) load_residuals<GROUPS>(&residual[0], &to, 0);
 #pragma unroll
     for (int j = 0; j < GROUPS; j += 2) {
         eight e;
-        if (ADDS) load_residuals<GROUPS>(&residual[(j / 2 + 1) % 2], &to, j + 2);
+        if (ADDS)
+            load_residuals<GROUPS>(&residual[(j / 2 + AHEAD) % (AHEAD + 1)], &to, j + 2 * AHEAD);
 #pragma unroll
         for (int q = 0; q < 2 && j + q < GROUPS; q++) {
             const uint8_t *group = codes + 8 * (j + q) * 4 * OUTS;
@@ -345,7 +358,7 @@ static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &
             float *y = (float *)(to.y + (uint64_t)r * to.stride);
             if (j + i / 4 >= GROUPS) continue;
             float value = e.y[i];
-            if (ADDS) value = __fadd_rn(residual[j / 2 % 2].y[i], value);
+            if (ADDS) value = __fadd_rn(residual[j / 2 % (AHEAD + 1)].y[i], value);
             if ((int32_t)r < to.rows[i % 2]) y[i % 2 * 8] = value;
         }
     }

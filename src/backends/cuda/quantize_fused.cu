@@ -615,8 +615,6 @@ static cudaError_t launch(const fused_args *a, bool overlap, cudaStream_t stream
     config.stream = stream;
     config.attrs = attributes;
     if (overlap) {
-        cudaError_t e = share_multiprocessor(k_quantize_fused<THREADS, GROUPS, SOURCE, CLUSTER>);
-        if (e != cudaSuccess) return e;
         attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[n++].val.programmaticStreamSerializationAllowed = 1;
     }
@@ -627,7 +625,9 @@ static cudaError_t launch(const fused_args *a, bool overlap, cudaStream_t stream
         n++;
     }
     config.numAttrs = n;
-    return cudaLaunchKernelEx(&config, k_quantize_fused<THREADS, GROUPS, SOURCE, CLUSTER>, *a);
+    auto kernel = k_quantize_fused<THREADS, GROUPS, SOURCE, CLUSTER>;
+    cudaError_t e = share_multiprocessor(kernel, overlap && a->q.early);
+    return e == cudaSuccess ? cudaLaunchKernelEx(&config, kernel, *a) : e;
 }
 
 static bool fits(const fused_args *a) {
