@@ -209,11 +209,12 @@ static __global__ void __launch_bounds__(THREADS, 2)
         product_wait<0>();
         sums_done(sums);
         put_scores(scores, sums, t->k_scale[turn]);
+        int32_t visible[2];
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int32_t sees = a.causal ? min(s.n_keys, s.pos0 + first + row + 8 * h + 1) : s.n_keys;
-            f[h] = weigh_chunk(scores, h, sees - c, factor[h], &state[h], t->v_scale[turn]);
-        }
+        for (int h = 0; h < 2; h++)
+            visible[h] =
+                (a.causal ? min(s.n_keys, s.pos0 + first + row + 8 * h + 1) : s.n_keys) - c;
+        weigh_chunk(f, scores, visible, factor, state, t->v_scale[turn]);
         gather_weights(w, scores);
         __syncthreads(); /* the columns are there, and nobody uses the chunk */
         add_values(o, w, t, f);

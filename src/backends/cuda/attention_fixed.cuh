@@ -260,53 +260,68 @@ V_INLINE float sum_weights(const float x[CHUNK / 8][4], int half) {
     return __fadd_rn(sum[0], __shfl_xor_sync(ALL, sum[0], 2));
 }
 
-/* Scores of this lane's row (g: half 0, g + 8: half 1) to weights with the values' scales in them,
- * and from there to digits (as bits). visible: keys of the chunk that the row sees. Returns what
- * becomes of the row's old sums, and of the chunk's. */
-V_INLINE chunk_factors weigh_chunk(float s[CHUNK / 8][4], int half, int32_t visible, float factor,
-                                   row_state *state, const float *v_scale) {
+/* weigh_chunk, where MASKED some of the keys may not be seen by some of the rows. Each step is done
+ * for both rows, so that there is something to do while one waits for its own result. */
+template <bool MASKED>
+V_INLINE void weigh_rows(chunk_factors f[2], float s[CHUNK / 8][4], const int32_t visible[2],
+                         const float factor[2], row_state state[2], const float *v_scale) {
     const int t = threadIdx.x % 4;
-    float m = -INFINITY, largest = 0.0f;
-    if (visible < CHUNK) {
+    float m[2] = {-INFINITY, -INFINITY}, largest[2] = {0.0f, 0.0f};
 #pragma unroll
-        for (int i = 0; i < CHUNK / 4; i++)
-            if (i / 2 * 8 + 2 * t + i % 2 >= visible) s[i / 2][2 * half + i % 2] = -INFINITY;
+    for (int i = 0; i < CHUNK / 2; i++) { /* value i % 4 of columns 8 (i / 4) on */
+        float *x = &s[i / 4][i % 4];
+        if (MASKED && i / 4 * 8 + 2 * t + i % 2 >= visible[i % 4 / 2]) *x = -INFINITY;
+        m[i % 4 / 2] = fmaxf(*x, m[i % 4 / 2]);
     }
 #pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++) m = fmaxf(s[i / 2][2 * half + i % 2], m);
-    m = fmaxf(m, __shfl_xor_sync(ALL, m, 1));
-    m = fmaxf(m, __shfl_xor_sync(ALL, m, 2));
-    m = __fmul_rn(m, factor);
-    const float from = m == -INFINITY ? 0.0f : m;
+    for (int h = 0; h < 2; h++) m[h] = fmaxf(m[h], __shfl_xor_sync(ALL, m[h], 1));
 #pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++) {
-        float *x = &s[i / 2][2 * half + i % 2];
-        *x = weight_of(*x, factor, from);
-    }
-    const chunk_factors f = add_chunk(state, m, sum_weights(s, half));
+    for (int h = 0; h < 2; h++)
+        m[h] = __fmul_rn(fmaxf(m[h], __shfl_xor_sync(ALL, m[h], 2)), factor[h]);
+    const float from[2] = {m[0] == -INFINITY ? 0.0f : m[0], m[1] == -INFINITY ? 0.0f : m[1]};
+#pragma unroll
+    for (int i = 0; i < CHUNK / 2; i++)
+        s[i / 4][i % 4] = weight_of(s[i / 4][i % 4], factor[i % 4 / 2], from[i % 4 / 2]);
+    const float sum[2] = {sum_weights(s, 0), sum_weights(s, 1)};
 #pragma unroll
     for (int n = 0; n < CHUNK / 8; n++) {
-        float2 scale = *(const float2 *)&v_scale[8 * n + 2 * t];
-        s[n][2 * half] = __fmul_rn(s[n][2 * half], scale.x);
-        s[n][2 * half + 1] = __fmul_rn(s[n][2 * half + 1], scale.y);
-    }
-    if (visible < CHUNK) { /* scales past the end may be anything */
+        const float2 scale = *(const float2 *)&v_scale[8 * n + 2 * t];
 #pragma unroll
-        for (int i = 0; i < CHUNK / 4; i++)
-            if (i / 2 * 8 + 2 * t + i % 2 >= visible) s[i / 2][2 * half + i % 2] = 0.0f;
+        for (int i = 0; i < 4; i++) {
+            float *x = &s[n][i];
+            *x = __fmul_rn(*x, i % 2 ? scale.y : scale.x);
+            /* scales past the end may be anything */
+            if (MASKED && 8 * n + 2 * t + i % 2 >= visible[i / 2]) *x = 0.0f;
+            largest[i / 2] = fmaxf(*x, largest[i / 2]);
+        }
     }
 #pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++) largest = fmaxf(s[i / 2][2 * half + i % 2], largest);
-    largest = fmaxf(largest, __shfl_xor_sync(ALL, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(ALL, largest, 2));
-    const fixed_point p = fixed_point_of(magnitude(largest));
+    for (int h = 0; h < 2; h++) largest[h] = fmaxf(largest[h], __shfl_xor_sync(ALL, largest[h], 1));
 #pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++) {
-        float *x = &s[i / 2][2 * half + i % 2];
-        *x = __uint_as_float(digits_of_weight(*x, p.up));
+    for (int h = 0; h < 2; h++) largest[h] = fmaxf(largest[h], __shfl_xor_sync(ALL, largest[h], 2));
+    const fixed_point p[2] = {fixed_point_of(magnitude(largest[0])),
+                              fixed_point_of(magnitude(largest[1]))};
+#pragma unroll
+    for (int i = 0; i < CHUNK / 2; i++) {
+        float *x = &s[i / 4][i % 4];
+        *x = __uint_as_float(digits_of_weight(*x, p[i % 4 / 2].up));
     }
-    chunk_factors scaled = {f.old_part, __fmul_rn(f.new_part, p.down)};
-    return scaled;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        f[h] = add_chunk(&state[h], m[h], sum[h]);
+        f[h].new_part = __fmul_rn(f[h].new_part, p[h].down);
+    }
+}
+
+/* Scores of this lane's rows (g, g + 8) to weights with the values' scales in them, and from there
+ * to digits (as bits). visible: keys of the chunk that each row sees. f: what becomes of each row's
+ * old sums, and of the chunk's. */
+V_INLINE void weigh_chunk(chunk_factors f[2], float s[CHUNK / 8][4], const int32_t visible[2],
+                          const float factor[2], row_state state[2], const float *v_scale) {
+    if (min(visible[0], visible[1]) >= CHUNK)
+        weigh_rows<false>(f, s, visible, factor, state, v_scale);
+    else
+        weigh_rows<true>(f, s, visible, factor, state, v_scale);
 }
 
 /* Digits of weights, as weigh_chunk leaves them, to left sides of the products with values. */

@@ -171,11 +171,12 @@ static __global__ void __launch_bounds__(THREADS, 2)
         float w[CHUNK / 8][4];
         chunk_factors f[2];
         score_chunk<DIM, PLANES>(w, q, &tiles[turn]);
+        int32_t visible[2];
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int32_t sees = a.causal ? min(s.n_keys, s.pos0 + first + row + 8 * h + 1) : s.n_keys;
-            f[h] = weigh_chunk(w, h, sees - c, factor[h], &state[h], tiles[turn].v_scale);
-        }
+        for (int h = 0; h < 2; h++)
+            visible[h] =
+                (a.causal ? min(s.n_keys, s.pos0 + first + row + 8 * h + 1) : s.n_keys) - c;
+        weigh_chunk(f, w, visible, factor, state, tiles[turn].v_scale);
         add_values<DIM, PLANES>(o, w, &tiles[turn], f);
         __syncthreads();
     }
