@@ -10,7 +10,7 @@ out=build/cuda-lab
 mkdir -p $out/emulated $out/host
 includes="-Ibench/cuda -Isrc/backends/cuda -Isrc/backends -Isrc/base -Isrc/tensor -Iinclude"
 kernels=$(cd src/backends/cuda && ls -- *.cu)
-lab="lab lab_linear lab_attention lab_rows lab_time lab_vision"
+lab="lab lab_linear lab_attention lab_join lab_rows lab_time lab_vision"
 nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
 
 # Is there anything that TARGET may be built from and that is newer?

@@ -105,6 +105,7 @@ void emulate_exchange(const void *mine, size_t bytes, uint8_t all[32][64]) {
 struct pending_copy {
     uint8_t *to;
     uint8_t bytes[16];
+    size_t n;
 };
 static std::vector<std::deque<std::vector<pending_copy>>> groups(EMULATE_THREADS_MAX);
 
@@ -172,6 +173,7 @@ void emulate_copy(void *to, const void *from, size_t bytes) {
     if (g.empty()) g.emplace_back();
     pending_copy c;
     c.to = (uint8_t *)to;
+    c.n = bytes;
     if (from) memcpy(c.bytes, from, bytes);
     else memset(c.bytes, 0, bytes);
     memset(to, 0xee, bytes);
@@ -187,7 +189,7 @@ void emulate_copy_commit(void) {
 void emulate_copy_wait(size_t n) {
     auto &g = groups[current];
     for (; g.size() > n + 1; g.pop_front())
-        for (const pending_copy &c : g.front()) memcpy(c.to, c.bytes, 16);
+        for (const pending_copy &c : g.front()) memcpy(c.to, c.bytes, c.n);
 }
 
 extern "C" {

@@ -42,7 +42,7 @@
 #include <vector_functions.h>
 
 #define EMULATE_SHARED_BYTES (256 * 1024)
-#define EMULATE_THREADS_MAX 2048
+#define EMULATE_THREADS_MAX 3072
 
 struct emulate_index {
     unsigned x, y, z;

@@ -56,45 +56,55 @@ static inline void barrier_wait(uint64_t *b, uint32_t parity) {
 }
 
 /* A place of this block's shared memory, in another block of the cluster. */
-template <typename T> static inline T *emulate_at(T *own, int rank) {
+template <typename T> static inline T *cluster_place(T *own, int rank) {
     return (T *)(emulate_shared_of(rank) + ((uint8_t *)own - emulate_shared));
 }
 static inline void barrier_arrive_at(uint64_t *b, int rank) {
-    barrier_arrive(emulate_at(b, rank));
+    barrier_arrive(cluster_place(b, rank));
+}
+static inline void barrier_show_at(uint64_t *b, int rank) { barrier_arrive_at(b, rank); }
+static inline void barrier_wait_for_cluster(uint64_t *b, uint32_t parity) {
+    barrier_wait(b, parity);
+}
+static inline bool barrier_passed(uint64_t *b, uint32_t parity) {
+    bool passed = emulate_state(b)->phase != (parity & 1);
+    return __shfl_sync(~0u, passed, 0);
 }
 
-static inline void emulate_load(uint8_t *shared, const tile_map *map, uint64_t *barrier, int32_t x,
-                                int32_t y) {
-    if ((uintptr_t)shared % 1024 || map->k_pad % 16 || (uintptr_t)map->matrix % 16) abort();
+static inline void tile_load(void *to, const tile_map *map, uint64_t *barrier, int32_t x,
+                             int32_t y) {
+    uint8_t *shared = (uint8_t *)to;
+    const int row = map->box_bytes;
+    if ((uintptr_t)to % (8 * row) || map->k_pad % 16 || (uintptr_t)map->matrix % 16) abort();
     for (int r = 0; r < map->box_rows; r++)
-        for (int c = 0; c < map->box_bytes; c++) {
+        for (int c = 0; c < row; c++) {
             bool inside = y + r < map->rows && x + c < map->k_pad;
-            shared[r * 128 + ((c / 16) ^ (r & 7)) * 16 + c % 16] =
+            int swizzle = row == 128 ? r & 7 : r >> 1 & 3;
+            shared[r * row + ((c / 16) ^ swizzle) * 16 + c % 16] =
                 inside ? (uint8_t)map->matrix[(int64_t)(y + r) * map->k_pad + x + c] : (uint8_t)0;
         }
     emulate_state(barrier)->left -= map->box_rows * map->box_bytes;
     emulate_ended(emulate_state(barrier));
 }
-static inline void tile_load_to(void *shared, const tile_map *map, uint64_t *barrier, int32_t x,
-                                int32_t y, uint16_t mask, bool many) {
-    if (!many) emulate_load((uint8_t *)shared, map, barrier, x, y);
-    for (int rank = 0; many && rank < 16; rank++)
-        if (mask >> rank & 1)
-            emulate_load(emulate_at((uint8_t *)shared, rank), map, emulate_at(barrier, rank), x,
-                         y);
+static inline void bulk_load(void *shared, const void *global, int32_t bytes, uint64_t *barrier) {
+    if ((uintptr_t)shared % 16 || (uintptr_t)global % 16 || bytes % 16) abort();
+    memcpy(shared, global, (size_t)bytes);
+    emulate_state(barrier)->left -= bytes;
+    emulate_ended(emulate_state(barrier));
 }
 static inline void tile_prefetch(const tile_map *, int32_t, int32_t) {}
 static inline void tile_prefetch_map(const tile_map *) {}
 
-static inline uint64_t tile_descriptor(const void *tile) {
+template <int STEP> static inline uint64_t tile_descriptor(const void *tile) {
     uint64_t at = (uint64_t)((const uint8_t *)tile - emulate_shared) & 0x3ffffu;
-    return at >> 4 | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+    return at >> 4 | (uint64_t)1 << 16 | (uint64_t)(8 * STEP >> 4) << 32 |
+           (uint64_t)(STEP == 128 ? 1 : 2) << 62;
 }
 static inline int8_t emulate_described(uint64_t d, int row, int k) {
     uint32_t group = (uint32_t)(d >> 32 & 0x3fff) << 4;
     uint32_t at = (uint32_t)(d & 0x3fff) * 16 + (uint32_t)(row / 8) * group +
-                  (uint32_t)(row % 8) * 128 + (uint32_t)k;
-    at ^= (at >> 7 & 7) << 4; /* the swizzle is of the address itself */
+                  (uint32_t)(row % 8) * (group / 8) + (uint32_t)k;
+    at ^= (at >> 7 & (d >> 62 == 1 ? 7 : 3)) << 4; /* the swizzle is of the address itself */
     return ((const int8_t *)emulate_shared)[at];
 }
 

@@ -20,6 +20,9 @@ static inline void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2]
 }
 
 static inline float exp2_fast(float x) { return exp2f(x); }
+static inline float reciprocal_fast(float x) { /* a unit off, as the card's may be */
+    return __uint_as_float(__float_as_uint(1.0f / x) + 1u);
+}
 static inline void load_matrices_transposed(uint32_t r[4], const void *row) {
     uint8_t all[32][64];
     if ((uintptr_t)row % 16) abort();
@@ -48,6 +51,10 @@ static inline void copy_16(void *shared, const void *global, bool valid) {
     if ((uintptr_t)shared % 16 || (valid && (uintptr_t)global % 16)) abort();
     emulate_copy(shared, valid ? global : NULL, 16);
 }
+static inline void copy_4(void *shared, const void *global, bool valid) {
+    if ((uintptr_t)shared % 4 || (valid && (uintptr_t)global % 4)) abort();
+    emulate_copy(shared, valid ? global : NULL, 4);
+}
 static inline void copy_commit(void) { emulate_copy_commit(); }
 template <int N> static inline void copy_wait(void) { emulate_copy_wait(N); }
 static inline uint4 load_once(const void *p) {
@@ -58,10 +65,6 @@ template <int ID, int N> static inline void part_sync(void) { emulate_barrier(ID
 static inline void cluster_sync(void) { emulate_cluster_sync(); }
 static inline uint32_t cluster_word(const uint32_t *own, int rank) {
     return *(const uint32_t *)(emulate_shared_of(rank) + ((const uint8_t *)own - emulate_shared));
-}
-static inline void ask_for_4k(const void *p) {
-    if ((uintptr_t)p % 16) abort();
-    (void)*(const volatile uint8_t *)p, (void)((const volatile uint8_t *)p)[4095];
 }
 static inline void wait_for_launch_before(void) {}
 static inline void let_next_launch_begin(void) {}

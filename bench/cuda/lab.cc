@@ -29,12 +29,12 @@ int lab_failures;
 static const lab_section sections[] = {
     {"check-few", lab_check_linears, 20},   {"check-tile", lab_check_tiles, 20},
     {"check-wgmma", lab_check_wgmma, 15},   {"check-attention", lab_check_attention, 25},
-    {"check-rows", lab_check_rows, 15},
+    {"check-join", lab_check_join, 5},      {"check-rows", lab_check_rows, 15},
 
 #ifndef NR_CUDA_EMULATED
     {"copy", lab_time_copy, 10},            {"few", lab_time_few, 20},
-    {"ahead", lab_time_ahead, 10},
     {"many", lab_time_many, 20},            {"wgmma", lab_time_wgmma, 20},
+    {"wgmma-split", lab_time_wgmma_split, 20},
     {"attention", lab_time_attention, 20},  {"rows", lab_time_rows, 10},
     {"token", lab_time_token, 25},          {"vision", lab_time_vision, 10},
 #endif

@@ -67,6 +67,8 @@ lab_time lab_measure_graph(cudaStream_t stream, int n, int inner,
 /* A way of Hopper's linears: `weight rows x tokens of a tile, cluster across x down`. */
 #define LAB_NAME 32
 const char *lab_way_name(int way, char name[LAB_NAME]);
+/* Of few rows: `ring KB/stages on their way`. */
+const char *lab_ring_name(int way, char name[LAB_NAME]);
 
 /* Sections: NULL-terminated table, lab.cc runs them. */
 typedef struct lab_section {
@@ -79,11 +81,12 @@ void lab_check_tiles(const lab_card *card);
 void lab_check_wgmma(const lab_card *card);
 void lab_check_rows(const lab_card *card);
 void lab_check_attention(const lab_card *card);
+void lab_check_join(const lab_card *card);
 void lab_time_copy(const lab_card *card);
 void lab_time_few(const lab_card *card);
-void lab_time_ahead(const lab_card *card);
 void lab_time_many(const lab_card *card);
 void lab_time_wgmma(const lab_card *card);
+void lab_time_wgmma_split(const lab_card *card);
 void lab_time_library(const lab_card *card);
 void lab_time_attention(const lab_card *card);
 void lab_time_rows(const lab_card *card);

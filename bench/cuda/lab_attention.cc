@@ -70,6 +70,14 @@ static nr_cuda_attention_args make_case(const lab_card *card, const attention_ca
 
 typedef cudaError_t (*attention_way)(const nr_cuda_attention_args *, cudaStream_t);
 
+/* Blocks of 64 and of 128 rows. */
+static cudaError_t halves_64(const nr_cuda_attention_args *a, cudaStream_t stream) {
+    return nr_cuda_attention_halves(a, 64, stream);
+}
+static cudaError_t halves_128(const nr_cuda_attention_args *a, cudaStream_t stream) {
+    return nr_cuda_attention_halves(a, 128, stream);
+}
+
 static std::vector<float> run(const nr_cuda_attention_args *a, attention_way way) {
     std::vector<float> y((size_t)a->n_spans * a->m * a->ldy);
     lab_poison(a->y, sizeof(float) * y.size());
@@ -188,10 +196,10 @@ static void check_nan(const std::string &name, const nr_cuda_attention_args *a, 
     printf("  %s  not a number, %s\n", all ? "equal" : "WRONG", name.c_str());
 }
 
-/* Tensor cores: near the plain kernel, and the same bits for one row as for many. */
-static void check_near(const std::string &name, const nr_cuda_attention_args *a,
-                       const std::vector<float> &expected) {
-    std::vector<float> tile = run(a, nr_cuda_attention_tile);
+/* Near the plain kernel. */
+static std::vector<float> check_way(const std::string &name, const nr_cuda_attention_args *a,
+                                    attention_way way, const std::vector<float> &expected) {
+    std::vector<float> tile = run(a, way);
     double worst = 0.0, largest = 0.0;
     for (size_t i = 0; i < tile.size(); i++) {
         worst = fmax(worst, fabs((double)tile[i] - expected[i]));
@@ -200,15 +208,32 @@ static void check_near(const std::string &name, const nr_cuda_attention_args *a,
     }
     bool near = worst <= 1e-5 * largest;
     lab_failures += !near;
-    printf("  %s  tile, %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name.c_str(), worst,
+    printf("  %s  %s: off by %.1e of %.1e\n", near ? "near " : "WRONG", name.c_str(), worst,
            largest);
-    check_nan("tile, " + name, a, nr_cuda_attention_tile);
+    check_nan(name, a, way);
+    return tile;
+}
+
+/* Tensor cores: near the plain kernel, and the same bits for one row as for many. */
+static void check_near(const std::string &name, const nr_cuda_attention_args *a,
+                       const std::vector<float> &expected) {
+    std::vector<float> tile = check_way("tile, " + name, a, nr_cuda_attention_tile, expected);
+    if (nr_cuda_attention_halves_fits(a)) {
+        std::vector<float> halves = check_way("halves, " + name, a, halves_64, expected);
+        lab_compare(("halves of 128 rows, " + name).c_str(), halves.data(),
+                    run(a, halves_128).data(), (size_t)a->m, (size_t)a->ldy, (size_t)a->ldy);
+    }
     if (a->dtype != NR_DTYPE_I8) return;
     std::vector<float> split = run(a, nr_cuda_attention_split);
     size_t rows = (size_t)a->n_spans * a->m, columns = (size_t)a->ldy;
     lab_compare(("split as tile, " + name).c_str(), tile.data(), split.data(), rows, columns,
                 columns);
     check_nan("split, " + name, a, nr_cuda_attention_split);
+    if (nr_cuda_attention_codes_fits(a)) {
+        lab_compare(("codes as tile, " + name).c_str(), tile.data(),
+                    run(a, nr_cuda_attention_codes).data(), rows, columns, columns);
+        check_nan("codes, " + name, a, nr_cuda_attention_codes);
+    }
     check_alone(name, a, split);
 }
 
@@ -223,7 +248,17 @@ void lab_check_attention(const lab_card *card) {
         {"rows", 2, 70, 2, 1, 128, 288, 129, NR_DTYPE_I8, true},
         {"rows", 2, 5, 3, 3, 64, 288, 257, NR_DTYPE_F32, true},
         {"vision", 1, 70, 2, 2, 64, 80, 70, NR_DTYPE_F32, false},
+        {"vision", 1, 70, 1, 1, 40, 592, 577, NR_DTYPE_F32, false},
+        {"vision", 1, 1, 1, 1, 64, 64, 64, NR_DTYPE_F32, false},
         {"vision", 1, 130, 2, 2, 88, 144, 130, NR_DTYPE_F32, false},
+        {"vision", 1, 577, 1, 1, 64, 592, 577, NR_DTYPE_F32, false},
+        {"vision", 1, 5, 4, 4, 12, 80, 65, NR_DTYPE_F32, false},
+        {"vision", 1, 100, 4, 4, 40, 304, 300, NR_DTYPE_F32, false},
+        {"all keys", 1, 13, 4, 1, 128, 64, 64, NR_DTYPE_I8, false},
+        {"all keys", 1, 65, 4, 1, 16, 80, 65, NR_DTYPE_I8, false},
+        {"all keys", 1, 100, 4, 2, 80, 144, 129, NR_DTYPE_I8, false},
+        {"prompt", 1, 300, 2, 1, 64, 304, 0, NR_DTYPE_I8, true},
+        {"prompt", 1, 308, 1, 1, 128, 624, 308, NR_DTYPE_I8, true},
         {"odd", 1, 5, 2, 2, 12, 32, 9, NR_DTYPE_I8, true},
         {"wide", 1, 2, 1, 1, 520, 32, 20, NR_DTYPE_F16, true},
     };
@@ -238,6 +273,10 @@ void lab_check_attention(const lab_card *card) {
         lab_compare((std::string("row, ") + name).c_str(), expected.data(), found.data(), rows,
                     columns, columns);
         if (nr_cuda_attention_tile_fits(&a)) check_near(name, &a, expected);
+        found = run(&a, nr_cuda_attention);
+        a.overlap = a.early = true;
+        lab_compare((std::string("overlapped, ") + name).c_str(), found.data(),
+                    run(&a, nr_cuda_attention).data(), rows, columns, columns);
         check_stored(card, &c);
         check_skipped(card, &c);
     }
@@ -251,6 +290,8 @@ void lab_time_attention(const lab_card *card) {
         {"decode 1", 1, 1, 32, 32, 128, 1024, 743, NR_DTYPE_F16, true},
         {"decode 32", 32, 1, 32, 32, 128, 1024, 680, NR_DTYPE_I8, true},
         {"prompt", 1, 616, 32, 32, 128, 1024, 0, NR_DTYPE_I8, true},
+        {"1st half", 1, 308, 32, 32, 128, 1024, 0, NR_DTYPE_I8, true},
+        {"2nd half", 1, 308, 32, 32, 128, 1024, 308, NR_DTYPE_I8, true},
         {"vision", 1, 577, 16, 16, 64, 592, 577, NR_DTYPE_F32, false},
     };
     for (const attention_case &c : cases) {
@@ -265,6 +306,9 @@ void lab_time_attention(const lab_card *card) {
                     {"row", nr_cuda_attention_row, 16},
                     {"tile", nr_cuda_attention_tile, 8},
                     {"split", nr_cuda_attention_split, 8},
+                    {"codes", nr_cuda_attention_codes, 8},
+                    {"halves 64", halves_64, 8},
+                    {"halves 128", halves_128, 8},
                     {"plain", nr_cuda_attention_plain, 1}};
         printf("  %-10s %-4s %4d keys:", c.name, dtypes[c.dtype],
                c.causal ? c.pos0 + c.m : c.pos0);

@@ -119,8 +119,6 @@ static nr_cuda_linear_i8_args device_args(const lab_card *card, const linear_cas
     a.spike_col = (int32_t *)lab_device(sizeof(int32_t) * 4 * c->m);
     a.spike_val = (float *)lab_device(sizeof(float) * 4 * c->m);
     a.y = (float *)lab_device(sizeof(float) * c->m * c->n_out);
-    a.next = a.weights; /* read again: what runs past the end faults in the emulator */
-    a.next_bytes = w.size();
     a.sm = card->sm, a.n_multiprocessors = card->n_multiprocessors;
     y_host->resize((size_t)c->m * c->n_out);
     return a;
@@ -194,10 +192,7 @@ static cudaError_t run_plain(const nr_cuda_linear_i8_args *a) {
     return nr_cuda_linear_i8_plain(a, 0);
 }
 static cudaError_t run_stream(const nr_cuda_linear_i8_args *a) {
-    return nr_cuda_linear_i8_stream(a, false, 0);
-}
-static cudaError_t run_overlap(const nr_cuda_linear_i8_args *a) {
-    return nr_cuda_linear_i8_stream(a, true, 0);
+    return nr_cuda_linear_i8_stream(a, 0);
 }
 static cudaError_t run_tile(const nr_cuda_linear_i8_args *a) {
     return nr_cuda_linear_i8_tile(a, false, 0);
@@ -216,7 +211,13 @@ static cudaError_t run_chosen(const nr_cuda_linear_i8_args *a) {
 
 const char *lab_way_name(int way, char name[LAB_NAME]) {
     const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
-    snprintf(name, LAB_NAME, "%dx%d, %dx%d", w->outs, w->rows, w->across, w->down);
+    snprintf(name, LAB_NAME, "%dx%d, %d%s", w->outs, w->rows, w->step, w->split > 1 ? ", k/2" : "");
+    return name;
+}
+
+const char *lab_ring_name(int way, char name[LAB_NAME]) {
+    const nr_cuda_ring_way *w = nr_cuda_ring_way_of(way);
+    snprintf(name, LAB_NAME, "ring %d/%d", w->kb, w->window);
     return name;
 }
 
@@ -239,8 +240,7 @@ void lab_check_linears(const lab_card *card) {
         {32, 12288, 4096, 8, NR_ACTIVATION_NONE, false, false},
         {64, 4096, 4096, 8, NR_ACTIVATION_NONE, false, true},
     };
-    static const variant variants[] = {
-        {"plain", run_plain}, {"stream", run_stream}, {"overlap", run_overlap}};
+    static const variant variants[] = {{"plain", run_plain}, {"stream", run_stream}};
     check_small(card, small, NR_COUNT(small), variants, NR_COUNT(variants));
     check_big(card, big, NR_COUNT(big), variants, NR_COUNT(variants));
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
@@ -250,6 +250,18 @@ void lab_check_linears(const lab_card *card) {
                      }};
         check_small(card, rows_max == 8 ? &small[2] : &small[5], 1, &v, 1); /* m 3 and 32 */
         check_big(card, rows_max == 8 ? &big[1] : &big[3], 1, &v, 1);
+    }
+    static const linear_case wraps[] = {{5, 390, 4112, 8, NR_ACTIVATION_SILU, true, true},
+                                        {8, 115, 11008, 8, NR_ACTIVATION_NONE, false, true}};
+    for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
+        char name[LAB_NAME];
+        const variant v = {lab_ring_name(way, name),
+                           [way](const nr_cuda_linear_i8_args *a) {
+                               return nr_cuda_linear_i8_ring(a, way, 0);
+                           }};
+        check_small(card, small, 4, &v, 1);
+        check_small(card, wraps, NR_COUNT(wraps), &v, 1);
+        check_big(card, big, 3, &v, 1);
     }
     static const linear_case odd[] = {{1, 5, 3, 0, NR_ACTIVATION_NONE, true, true},
                                       {2, 19, 70, 2, NR_ACTIVATION_NONE, true, true},
@@ -264,6 +276,7 @@ static const linear_case many_small[] = {
     {130, 300, 592, 8, NR_ACTIVATION_SILU, true, true},
     {577, 144, 320, 3, NR_ACTIVATION_QUICK_GELU, true, false},
     {200, 1040, 144, 32, NR_ACTIVATION_GELU, false, true},
+    {66, 40, 4096, 2, NR_ACTIVATION_QUICK_GELU, true, true}, /* to -100, where e^x is past 2^64 */
     {129, 130, 4096, 8, NR_ACTIVATION_NONE, true, true},
 };
 static const linear_case many_big[] = {

@@ -74,7 +74,7 @@ static float *make_rows(int32_t m, int32_t width) {
     return lab_upload_of(x.data(), x.size());
 }
 
-#define WAYS 7 /* of quantize_fused.cu; 0: the one chosen */
+#define WAYS 9 /* of quantize_fused.cu; 0: the one chosen */
 
 typedef std::function<cudaError_t(const nr_cuda_quantize_args *)> fused_op;
 
@@ -91,8 +91,80 @@ static void check_ways(const char *name, nr_cuda_quantize_args q, const quantize
     }
 }
 
+/* Where nobody else reads the rows: of them outlier columns alone, everything else as before. */
+static void check_spent(const char *name, nr_cuda_quantize_args q, const quantized &expected,
+                        const fused_op &op) {
+    for (q.way = 0, q.x_spent = true; q.way <= WAYS; q.way++) {
+        lab_poison((void *)q.x, sizeof(float) * q.m * q.n_in);
+        cudaError_t e = op(&q);
+        if (e == cudaErrorInvalidValue && q.way > 0) continue;
+        LAB_CHECK(e);
+        quantized found = take_quantized(&q), some = expected;
+        std::vector<int32_t> columns(q.n_outliers);
+        lab_download(columns.data(), q.outlier_columns, columns.size() * sizeof columns[0]);
+        bool same = true;
+        for (int32_t i = 0; i < q.m; i++)
+            for (int32_t c : columns) {
+                size_t at = (size_t)i * q.n_in + c;
+                same = same && memcmp(&found.x[at], &expected.x[at], sizeof(float)) == 0;
+            }
+        if (same) some.x = found.x;
+        compare((std::string(name) + ", spent, way " + std::to_string(q.way)).c_str(), &q, some,
+                found);
+    }
+}
+
+/* Queries rotated, keys and values as stored, from rows of all three with `gap` floats between. */
+static std::vector<uint8_t> store(const std::vector<float> &rows, int32_t m, int32_t dim,
+                                  nr_dtype dtype, int32_t gap) {
+    const int32_t HEADS_Q = 3, HEADS_KV = 2, width = (HEADS_Q + 2 * HEADS_KV) * dim, cap = 16;
+    const size_t values = (size_t)HEADS_KV * cap * dim * 4, scales = (size_t)HEADS_KV * cap * 4;
+    std::vector<float> apart((size_t)m * (width + gap)), cos_sin((size_t)cap * dim);
+    std::vector<int32_t> positions;
+    for (int32_t i = 0; i < m; i++) {
+        positions.push_back(m - i);
+        memcpy(&apart[(size_t)i * (width + gap)], &rows[(size_t)i * width], 4 * (size_t)width);
+    }
+    for (size_t i = 0; i < cos_sin.size(); i++) cos_sin[i] = 2.0f * nr_rng_uniform(5, 1, i) - 1.0f;
+    nr_cuda_span span = {lab_device(values), lab_device(values), (float *)lab_device(scales),
+                         (float *)lab_device(scales), 0, m, 3, m + 3};
+    nr_cuda_kv_store_args k = {};
+    k.q = lab_upload_of(apart.data(), apart.size());
+    k.k = k.q + HEADS_Q * dim, k.v = k.k + HEADS_KV * dim, k.ldk = k.ldv = width + gap;
+    k.spans = lab_upload_of(&span, 1), k.n_spans = 1, k.m = m;
+    k.n_kv_heads = HEADS_KV, k.head_dim = dim, k.cap = cap, k.dtype = dtype, k.n_heads = HEADS_Q;
+    k.positions = lab_upload_of(positions.data(), positions.size());
+    k.cos_sin = lab_upload_of(cos_sin.data(), cos_sin.size());
+    LAB_CHECK(nr_cuda_kv_store(&k, 0));
+    LAB_CHECK(cudaDeviceSynchronize());
+    std::vector<uint8_t> all(2 * values + 2 * scales + 4 * (size_t)m * width);
+    lab_download(&all[0], span.k, values), lab_download(&all[values], span.v, values);
+    lab_download(&all[2 * values], span.k_scale, scales);
+    lab_download(&all[2 * values + scales], span.v_scale, scales);
+    for (int32_t i = 0; i < m; i++)
+        lab_download(&all[2 * values + 2 * scales + 4 * (size_t)i * width],
+                     k.q + (size_t)i * (width + gap), 4 * (size_t)width);
+    return all;
+}
+
+/* Rows that begin at 16 bytes are stored by another kernel than others. */
+static void check_store(void) {
+    const int32_t M = 5;
+    for (int32_t dim : {64, 128, 40})
+        for (nr_dtype dtype : {NR_DTYPE_F32, NR_DTYPE_F16, NR_DTYPE_I8}) {
+            std::vector<float> rows((size_t)M * 7 * dim);
+            for (size_t i = 0; i < rows.size(); i++) /* a key of zeros too */
+                rows[i] = i / dim == 4 ? 0.0f : 4.0f * nr_rng_uniform(lab_seed, 77, i) - 2.0f;
+            bool same = store(rows, M, dim, dtype, 0) == store(rows, M, dim, dtype, 1);
+            lab_failures += !same;
+            printf("  %s  keys and values stored, heads of %d, type %d\n",
+                   same ? "equal" : "WRONG", dim, (int)dtype);
+        }
+}
+
 void lab_check_rows(const lab_card *card) {
     (void)card;
+    check_store();
     static const int32_t shapes[][3] = {{6, 64, 3}, {7, 4096, 8}, {5, 11008, 8}, {5, 1024, 0},
                                         {5, 1408, 32}, {3, 130, 2}, {2, 12000, 1},
                                         {3, 11008, 8}};
@@ -105,16 +177,22 @@ void lab_check_rows(const lab_card *card) {
             norm.layer = layer;
             LAB_CHECK(nr_cuda_norm(&norm, 0));
             LAB_CHECK(nr_cuda_quantize(&q, 0));
-            check_ways(layer ? "layer norm" : "rms norm", q, take_quantized(&q),
-                       [&](const nr_cuda_quantize_args *w) {
-                           return nr_cuda_norm_quantize(&norm, w, false, 0);
-                       });
+            const quantized expected = take_quantized(&q);
+            const char *name = layer ? "layer norm" : "rms norm";
+            auto op = [&](const nr_cuda_quantize_args *w) {
+                return nr_cuda_norm_quantize(&norm, w, false, 0);
+            };
+            check_ways(name, q, expected, op);
+            if (s[1] == 4096 || s[1] == 1024) check_spent(name, q, expected, op);
         }
         LAB_CHECK(nr_cuda_gated((float *)q.x, in, s[0], s[1], NR_ACTIVATION_SILU, 0));
         LAB_CHECK(nr_cuda_quantize(&q, 0));
-        check_ways("gated", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
+        const quantized expected = take_quantized(&q);
+        auto gate = [&](const nr_cuda_quantize_args *w) {
             return nr_cuda_gated_quantize(in, NR_ACTIVATION_SILU, w, false, 0);
-        });
+        };
+        check_ways("gated", q, expected, gate);
+        if (s[1] == 11008) check_spent("gated", q, expected, gate);
         q.x = in;
         LAB_CHECK(nr_cuda_quantize(&q, 0));
         check_ways("alone", q, take_quantized(&q), [&](const nr_cuda_quantize_args *w) {
@@ -196,21 +274,38 @@ static token_bed make_token_bed(const lab_card *card, int32_t m, int32_t keys) {
     return b;
 }
 
-/* How a token is computed. overlap: as NR_CUDA_OVERLAP: 1 linears, 2 rows to codes, 4 attention. */
+/* How a token is computed. linear: a way of the ring, or one of these. */
+enum { CHOSEN = -1, STREAM = -2 };
 typedef struct token_way {
     const char *name;
     bool apart, no_linears, no_rest;
-    unsigned overlap;
-    bool store_apart;
+    bool overlap, early;
+    int linear;
+    bool store_apart, join_apart;
+    int gate_way; /* of quantize_fused.cu */
 } token_way;
 
 static const token_way token_ways[] = {
-    {"ops apart", true, false, false, 0},         {"fused", false, false, false, 0},
-    {"keys stored apart", false, false, false, 0, true},
-    {"linears alone", false, false, true, 0},     {"no linears", false, true, false, 0},
-    {"overlap linears", false, false, false, 1},  {"overlap rows", false, false, false, 2},
-    {"overlap attention", false, false, false, 4}, {"overlap 1 + 4", false, false, false, 5},
-    {"overlap 2 + 4", false, false, false, 6},    {"overlap 1 + 2 + 4", false, false, false, 7},
+    {"ops apart", true, false, false, false, false, STREAM},
+    {"in turn", false, false, false, false, false, CHOSEN},
+    {"keys stored apart", false, false, false, false, false, CHOSEN, true},
+    {"linears alone", false, false, true, false, false, CHOSEN},
+    {"linears, early", false, false, true, true, true, CHOSEN},
+    {"no linears", false, true, false, false, false, CHOSEN},
+    {"no linears, late", false, true, false, true, false, CHOSEN},
+    {"no linears, early", false, true, false, true, true, CHOSEN},
+    {"stream, in turn", false, false, false, false, false, STREAM},
+    {"late", false, false, false, true, false, CHOSEN},
+    {"early", false, false, false, true, true, CHOSEN},
+    {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
+    {"early, gate way 9", false, false, false, true, true, CHOSEN, false, false, 9},
+    {"early, ring 200/6", false, false, false, true, true, 0},
+    {"early, ring 148/6", false, false, false, true, true, 1},
+    {"early, ring 118/6", false, false, false, true, true, 2},
+    {"early, ring 200/12", false, false, false, true, true, 3},
+    {"early, ring 200/4", false, false, false, true, true, 4},
+    {"early, ring 148/4", false, false, false, true, true, 5},
+    {"early, ring 118/3", false, false, false, true, true, 6},
 };
 
 static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
@@ -223,9 +318,13 @@ static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quant
     a.outlier_columns = q->outlier_columns, a.outlier_weights = b->outliers;
     a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
-    a.overlap = way->overlap & 1;
+    a.overlap = way->overlap, a.early = way->early;
+    a.makes_room = n_out == QKV;
     b->pool_at += (size_t)n_out * q->n_in;
-    if (!way->no_linears) LAB_CHECK(nr_cuda_linear_i8(&a, s));
+    if (way->no_linears) return;
+    LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, s)
+              : way->linear == CHOSEN ? nr_cuda_linear_i8(&a, s)
+                                      : nr_cuda_linear_i8_ring(&a, way->linear, s));
 }
 
 static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
@@ -233,14 +332,23 @@ static void token_norm(token_bed *b, const token_way *way, cudaStream_t s) {
                            false};
     if (way->no_rest) return;
     if (!way->apart) {
-        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap & 2, s));
+        LAB_CHECK(nr_cuda_norm_quantize(&n, &b->q[0], way->overlap, s));
         return;
     }
     LAB_CHECK(nr_cuda_norm(&n, s));
     LAB_CHECK(nr_cuda_quantize(&b->q[0], s));
 }
 
-static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
+static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                           cudaStream_t s) {
+    (void)b;
+    if (way->no_rest) return;
+    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap, s));
+}
+
+/* Attention, and its result as codes. */
+static void token_attend(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
+                         cudaStream_t s) {
     nr_cuda_rope_args r = {b->qkv, QKV, b->positions, b->m, 2 * HEADS, HEAD_DIM, b->cos_sin};
     nr_cuda_kv_store_args k = {};
     if (way->no_rest) return;
@@ -248,7 +356,7 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
         LAB_CHECK(nr_cuda_rope(&r, s));
     } else if (way->store_apart) {
         k.q = b->qkv, k.positions = b->positions, k.cos_sin = b->cos_sin, k.n_heads = HEADS;
-        k.overlap = way->overlap & 4;
+        k.overlap = way->overlap, k.early = way->early;
     }
     k.k = b->qkv + HIDDEN, k.v = b->qkv + 2 * HIDDEN, k.ldk = k.ldv = QKV;
     k.spans = b->spans, k.n_spans = b->m, k.m = 1;
@@ -265,22 +373,19 @@ static void token_attend(token_bed *b, const token_way *way, cudaStream_t s) {
     a.dtype = NR_DTYPE_I8, a.causal = true, a.scale = 0.0883883461f;
     a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
-    a.overlap = way->overlap & 4;
+    a.overlap = way->overlap, a.early = way->early;
+    a.joined_later = !way->apart && !way->join_apart && !way->store_apart &&
+                     nr_cuda_attention_joins(&a);
     LAB_CHECK(nr_cuda_attention(&a, s));
-}
-
-static void token_quantize(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
-                           cudaStream_t s) {
-    (void)b;
-    if (way->no_rest) return;
-    LAB_CHECK(way->apart ? nr_cuda_quantize(q, s) : nr_cuda_quantize_rows(q, way->overlap & 2, s));
+    if (a.joined_later) LAB_CHECK(nr_cuda_join_quantize(&a, q, way->overlap, s));
+    else token_quantize(b, way, q, s);
 }
 
 static void token_gate(token_bed *b, const token_way *way, cudaStream_t s) {
     if (way->no_rest) return;
     if (!way->apart) {
         LAB_CHECK(nr_cuda_gated_quantize(b->gate_up, NR_ACTIVATION_SILU, &b->q[1],
-                                         way->overlap & 2, s));
+                                         way->overlap, s));
         return;
     }
     LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
@@ -291,9 +396,8 @@ static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
     nr_cuda_quantize_args q = b->q[0];
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->qkv, QKV, NULL, s);
-    token_attend(b, way, s);
     q.x = b->attention;
-    token_quantize(b, way, &q, s);
+    token_attend(b, way, &q, s);
     token_linear(b, way, &q, b->hidden, HIDDEN, b->hidden, s);
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->gate_up, 2 * FFN, NULL, s);
@@ -303,6 +407,8 @@ static void token_layer(token_bed *b, const token_way *way, cudaStream_t s) {
 
 static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
     b->pool_at = 0;
+    b->q[0].early = b->q[1].early = way->early;
+    b->q[1].way = way->gate_way;
     for (int i = 0; i < LAYERS; i++) token_layer(b, way, s);
     token_norm(b, way, s);
     token_linear(b, way, &b->q[0], b->logits, VOCABULARY, NULL, s);
@@ -315,12 +421,14 @@ static cudaError_t token(token_bed *b, const token_way *way, cudaStream_t s) {
 void lab_time_token(const lab_card *card) {
     cudaStream_t s;
     LAB_CHECK(cudaStreamCreate(&s));
-    for (int32_t m : {1, 4, 32}) {
+    for (int32_t m : {1, 4, 8, 32}) {
         token_bed b = make_token_bed(card, m, 680);
         const size_t n = (size_t)m * VOCABULARY;
         std::vector<float> first((size_t)m * HIDDEN), expected(n), logits(n);
         lab_download(first.data(), b.hidden, first.size() * 4);
         for (const token_way &way : token_ways) {
+            if (m > 8 && way.linear != CHOSEN && !way.apart) continue;
+            if (card->sm != 90 && (way.overlap || way.linear >= 0)) continue;
             LAB_CHECK(cudaMemcpy(b.hidden, first.data(), first.size() * 4,
                                  cudaMemcpyHostToDevice));
             LAB_CHECK(token(&b, &way, s));
@@ -367,7 +475,7 @@ static void time_store(int32_t m, cudaStream_t s) {
 void lab_time_rows(const lab_card *card) {
     cudaStream_t s;
     LAB_CHECK(cudaStreamCreate(&s));
-    for (int32_t m : {1, 32, 616}) {
+    for (int32_t m : {1, 32, 308, 616}) {
         token_bed b = {};
         b.m = m, b.card = *card;
         b.q[0] = make_quantize(m, HIDDEN, 8), b.q[1] = make_quantize(m, FFN, 8);
@@ -389,18 +497,18 @@ void lab_time_rows(const lab_card *card) {
         };
         struct {
             const char *name;
-            int q;
+            int q, writes; /* writes: rows of floats too */
             fused_op run;
         } fused[] = {
-            {"norm + quantize", 0,
+            {"norm + quantize", 0, 1,
              [&](const nr_cuda_quantize_args *q) {
                  return nr_cuda_norm_quantize(&n, q, false, s);
              }},
-            {"quantize rows 4096", 0,
+            {"quantize rows 4096", 0, 0,
              [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
-            {"quantize rows 11008", 1,
+            {"quantize rows 11008", 1, 0,
              [&](const nr_cuda_quantize_args *q) { return nr_cuda_quantize_rows(q, false, s); }},
-            {"gated + quantize", 1,
+            {"gated + quantize", 1, 1,
              [&](const nr_cuda_quantize_args *q) {
                  return nr_cuda_gated_quantize(b.gate_up, NR_ACTIVATION_SILU, q, false, s);
              }},
@@ -410,11 +518,15 @@ void lab_time_rows(const lab_card *card) {
             printf(" %s %.1f us;", op.name, 1e3 * lab_measure_graph(s, 10, 50, op.run).median_ms);
         for (auto &op : fused) {
             nr_cuda_quantize_args q = b.q[op.q];
-            printf("\n    %s, ways:", op.name);
-            for (q.way = 0; q.way <= WAYS; q.way++) {
-                if (op.run(&q) != cudaSuccess) continue;
-                double ms = lab_measure_graph(s, 10, 50, [&](int) { return op.run(&q); }).median_ms;
-                printf(" %d: %.1f us;", q.way, 1e3 * ms);
+            for (int spent = 0; spent <= op.writes; spent++) {
+                q.x_spent = spent;
+                printf("\n    %s%s, ways:", op.name, spent ? ", spent" : "");
+                for (q.way = 0; q.way <= WAYS; q.way++) {
+                    if (op.run(&q) != cudaSuccess) continue;
+                    double ms =
+                        lab_measure_graph(s, 10, 50, [&](int) { return op.run(&q); }).median_ms;
+                    printf(" %d: %.1f us;", q.way, 1e3 * ms);
+                }
             }
         }
         time_store(m, s);

@@ -26,6 +26,10 @@ static const shape language[] = {{"qkv", 12288, 4096, LAYERS},
                                  {"gate_up", 22016, 4096, LAYERS},
                                  {"down", 4096, 11008, LAYERS},
                                  {"head", 32064, 4096, 1}};
+static const shape vit_g[] = {{"qkv", 4224, 1408, 39}, /* BLIP-2's tower */
+                              {"o", 1408, 1408, 39},
+                              {"fc1", 6144, 1408, 39},
+                              {"fc2", 1408, 6144, 39}};
 static const shape vision[] = {{"qkv", 3072, 1024, 23},
                                {"o", 1024, 1024, 23},
                                {"fc1", 4096, 1024, 23},
@@ -140,13 +144,18 @@ void lab_time_few(const lab_card *card) {
     bed b = make_bed(card, 64);
     const int n = (int)NR_COUNT(language);
     linear_way stream = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-        return nr_cuda_linear_i8_stream(a, false, s);
-    };
-    linear_way overlap = [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
-        return nr_cuda_linear_i8_stream(a, true, s);
+        return nr_cuda_linear_i8_stream(a, s);
     };
     for (int32_t m : {1, 2, 4, 8, 16, 32, 64}) time_model(&b, language, n, m, "stream", stream);
-    for (int32_t m : {1, 4, 32}) time_model(&b, language, n, m, "overlap", overlap);
+    for (int way = 0; way < nr_cuda_ring_ways() && card->sm == 90; way++) {
+        char name[LAB_NAME];
+        lab_ring_name(way, name);
+        for (int32_t m : {1, 2, 4, 8})
+            time_model(&b, language, n, m, name,
+                       [way](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
+                return nr_cuda_linear_i8_ring(a, way, s);
+            });
+    }
     for (int way = 0; way < nr_cuda_stream_ways(); way++) {
         int rows_max;
         const char *name = nr_cuda_stream_way(way, &rows_max);
@@ -161,37 +170,6 @@ void lab_time_few(const lab_card *card) {
                [](const nr_cuda_linear_i8_args *a, cudaStream_t s) {
                    return nr_cuda_linear_i8_tile(a, true, s);
                });
-}
-
-/* A layer's linears as in a token, each behind the launch that makes its codes, during which the
- * memory rests; `ahead` bytes of the next one's weights are asked for by each. */
-static void time_ahead(bed *b, int32_t m, size_t ahead) {
-    const int layers = 8;
-    cudaStream_t s;
-    LAB_CHECK(cudaStreamCreate(&s));
-    lab_time t = lab_measure_graph(s, 12, 1, [&](int) {
-        size_t at = 0;
-        for (int i = 0; i < 4 * layers; i++) {
-            const shape *one = &language[i % 4], *then = &language[(i + 1) % 4];
-            take_shape(b, one, m, s);
-            b->a.weights = b->pool + at;
-            at += (size_t)one->n_out * one->n_in;
-            b->a.next = ahead ? b->pool + at : NULL;
-            b->a.next_bytes = NR_MIN(ahead, (size_t)then->n_out * then->n_in);
-            LAB_CHECK(nr_cuda_linear_i8(&b->a, s));
-        }
-        b->a.next = NULL;
-        return cudaSuccess;
-    });
-    LAB_CHECK(cudaStreamDestroy(s));
-    printf("  a layer's codes and linears, m %-2d, %2zu MB ahead: %.1f us (best %.1f)\n", m,
-           ahead >> 20, 1e3 * t.median_ms / layers, 1e3 * t.best_ms / layers);
-}
-
-void lab_time_ahead(const lab_card *card) {
-    bed b = make_bed(card, 64);
-    for (int32_t m : {1, 4, 32})
-        for (size_t ahead : {0, 8, 16, 24, 40}) time_ahead(&b, m, ahead << 20);
 }
 
 void lab_time_many(const lab_card *card) {
@@ -214,13 +192,14 @@ void lab_time_many(const lab_card *card) {
     time_model(&b, vision, (int)NR_COUNT(vision), 577, "tile 64", small);
 }
 
-/* Those that are meant for so many rows; -1: what the launcher chooses. */
-static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m) {
-    for (int way = -1; way < nr_cuda_wgmma_ways(); way++) {
+/* Those that are meant for so many rows and share k among so many blocks; -1: what is chosen. */
+static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m, int split) {
+    for (int way = split == 1 ? -1 : 0; way < nr_cuda_wgmma_ways(); way++) {
         char name[LAB_NAME] = "chosen";
         if (way >= 0) {
             const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
-            if (m <= 64 ? w->rows < m || w->rows > 64 : w->outs == 64) continue;
+            if (m <= 64 ? w->rows < m || w->rows > 64 : w->rows < 64) continue;
+            if (w->split != split) continue;
             lab_way_name(way, name);
         }
         time_model(b, shapes, n_shapes, m, name,
@@ -230,10 +209,18 @@ static void time_ways(bed *b, const shape *shapes, int n_shapes, int32_t m) {
     }
 }
 
-void lab_time_wgmma(const lab_card *card) {
+static void time_wgmma(const lab_card *card, int split) {
     if (card->sm != 90) return;
     bed b = make_bed(card, 616);
-    for (int32_t m : {8, 16, 32, 64}) time_ways(&b, language, (int)NR_COUNT(language), m);
-    time_ways(&b, language, 4, 616);
-    time_ways(&b, vision, (int)NR_COUNT(vision), 577);
+    for (int32_t m : {616, 308, 128}) time_ways(&b, language, 4, m, split);
+    time_ways(&b, vision, (int)NR_COUNT(vision), 577, split);
+    time_ways(&b, vit_g, (int)NR_COUNT(vit_g), 257, split);
+    for (int32_t m : {8, 16, 32, 64}) time_ways(&b, language, (int)NR_COUNT(language), m, split);
+}
+
+void lab_time_wgmma(const lab_card *card) {
+    time_wgmma(card, 1);
+}
+void lab_time_wgmma_split(const lab_card *card) {
+    time_wgmma(card, 2);
 }

@@ -30,6 +30,7 @@ struct tower {
     void *workspace;
     size_t workspace_bytes, pool_at;
     int8_t *pool;
+    bool overlap, early;
 };
 
 static float *values(size_t n, float low, float high, uint64_t seed) {
@@ -63,6 +64,7 @@ static tower make_tower(const lab_card *card) {
     t.scale = values((size_t)8 * FFN, 0.0001f, 0.001f, 6); /* also bias and outliers' weights */
     t.patch_rows = values((size_t)PATCHES * PATCH_VALUES, -1.0f, 1.0f, 7);
     t.norm_fed = codes_of(t.h, POSITIONS, HIDDEN, 8);
+    t.norm_fed.x_spent = true;
     t.inner = codes_of(t.h, POSITIONS, HIDDEN, 0);
     t.ffn_fed = codes_of(t.ffn, POSITIONS, FFN, 0);
     t.patch_fed = codes_of(t.patch_rows, PATCHES, PATCH_VALUES, 0);
@@ -71,7 +73,7 @@ static tower make_tower(const lab_card *card) {
     span.k = lab_device(keys), span.v = lab_device(keys);
     span.m = span.n_keys = POSITIONS;
     t.span = lab_upload_of(&span, 1);
-    t.workspace_bytes = nr_cuda_attention_workspace(HIDDEN, CAP, card->n_multiprocessors);
+    t.workspace_bytes = (size_t)POSITIONS * 11008; /* as the engine has it: a row's codes each */
     t.workspace = lab_device(t.workspace_bytes);
     t.pool = (int8_t *)lab_device(POOL_BYTES);
     lab_fill_codes(t.pool, POOL_BYTES, lab_seed + 8);
@@ -92,13 +94,14 @@ static cudaError_t project(tower *t, const nr_cuda_quantize_args *q, float *y, i
     a.scale = a.bias = a.outlier_weights = t->scale;
     a.outlier_columns = q->outlier_columns;
     a.activation = activation, a.residual = residual;
+    a.overlap = t->overlap, a.early = t->early;
     a.sm = t->card.sm, a.n_multiprocessors = t->card.n_multiprocessors;
     return nr_cuda_linear_i8(&a, t->s);
 }
 
 static cudaError_t norm(tower *t) {
     nr_cuda_norm_args n = {t->h, t->x, t->gamma, t->gamma, POSITIONS, HIDDEN, 1e-5f, true};
-    return nr_cuda_norm_quantize(&n, &t->norm_fed, false, t->s);
+    return nr_cuda_norm_quantize(&n, &t->norm_fed, t->overlap, t->s);
 }
 static cudaError_t attend(tower *t) {
     nr_cuda_attention_args a = {};
@@ -107,6 +110,7 @@ static cudaError_t attend(tower *t) {
     a.n_heads = a.n_kv_heads = HEADS, a.head_dim = 64, a.cap = CAP, a.n_keys_max = POSITIONS;
     a.k = t->qkv + HIDDEN, a.v = t->qkv + 2 * HIDDEN, a.ldk = 3 * HIDDEN;
     a.dtype = NR_DTYPE_F32, a.scale = 0.125f;
+    a.overlap = t->overlap, a.early = t->early;
     a.workspace = t->workspace, a.workspace_bytes = t->workspace_bytes;
     a.sm = t->card.sm, a.n_multiprocessors = t->card.n_multiprocessors;
     return nr_cuda_attention(&a, t->s);
@@ -125,14 +129,14 @@ static const launch layer[] = {
          return project(t, &t->norm_fed, t->qkv, 3 * HIDDEN, NR_ACTIVATION_NONE, NULL);
      }},
     {"attend", 1, attend},
-    {"codes", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->inner, false, t->s); }},
+    {"codes", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->inner, t->overlap, t->s); }},
     {"o", 1,
      [](tower *t) { return project(t, &t->inner, t->x, HIDDEN, NR_ACTIVATION_NONE, t->x); }},
     {"fc1", 1,
      [](tower *t) {
          return project(t, &t->norm_fed, t->ffn, FFN, NR_ACTIVATION_QUICK_GELU, NULL);
      }},
-    {"codes 4096", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->ffn_fed, false, t->s); }},
+    {"codes 4096", 1, [](tower *t) { return nr_cuda_quantize_rows(&t->ffn_fed, t->overlap, t->s); }},
     {"fc2", 1,
      [](tower *t) { return project(t, &t->ffn_fed, t->x, HIDDEN, NR_ACTIVATION_NONE, t->x); }},
 };
@@ -166,14 +170,38 @@ static double time_each(tower *t, const launch *launches, size_t n) {
     return sum;
 }
 
+/* The ways of rows to codes: which suits the tower's. */
+static void time_ways(tower *t, const char *name, nr_cuda_quantize_args *q,
+                      const std::function<cudaError_t(void)> &run) {
+    printf("  %s, ways:", name);
+    for (q->way = 0; q->way <= 8; q->way++) {
+        if (run() != cudaSuccess) continue;
+        lab_time one = lab_measure_graph(t->s, 10, 46, [&](int) { return run(); });
+        printf(" %d: %.1f us;", q->way, 1e3 * one.median_ms);
+    }
+    q->way = 0;
+    printf("\n");
+}
+
 void lab_time_vision(const lab_card *card) {
     tower t = make_tower(card);
+    time_ways(&t, "norm", &t.norm_fed, [&]() { return norm(&t); });
+    time_ways(&t, "codes", &t.inner,
+              [&]() { return nr_cuda_quantize_rows(&t.inner, false, t.s); });
+    time_ways(&t, "codes 4096", &t.ffn_fed,
+              [&]() { return nr_cuda_quantize_rows(&t.ffn_fed, false, t.s); });
     printf("  launches, us:");
     double sum = time_each(&t, layer, NR_COUNT(layer));
     printf(" a layer %.1f, tower %.2f ms\n  patches, us:", sum, 1e-3 * sum * LAYERS);
     sum = time_each(&t, patches, NR_COUNT(patches));
-    lab_time all = lab_measure_graph(t.s, 10, 1, [&](int) { return run_layers(&t); });
-    printf(" all %.1f\n  the tower's layers as one graph: %.2f ms (best %.2f)\n", sum,
-           all.median_ms, all.best_ms);
+    printf(" all %.1f\n", sum);
+    for (int overlap = 0; overlap < (card->sm == 90 ? 3 : 1); overlap++) {
+        t.overlap = overlap > 0;
+        t.early = t.norm_fed.early = t.inner.early = t.ffn_fed.early = overlap > 1;
+        lab_time all = lab_measure_graph(t.s, 10, 1, [&](int) { return run_layers(&t); });
+        printf("  the tower's layers as one graph, %s: %.2f ms (best %.2f)\n",
+               overlap == 0 ? "in turn" : overlap == 1 ? "late" : "early", all.median_ms,
+               all.best_ms);
+    }
 }
 #endif

@@ -10,7 +10,7 @@ text = re.sub(r'extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?(\w+)\s+(\w+)\[\];
 text = re.sub(r'([\w]+(?:<[^<>;]*>)?)\s*<<<(.*?)>>>\((.*?)\);',
               r'EMULATE_LAUNCH((\1), (\2), \3);', text, flags=re.S)
 text = re.sub(r'#pragma unroll.*', '', text)
-for header in ('emulate.h', 'emulate_ptx.h', 'emulate_hopper.h'):
+for header in ('emulate.h', 'emulate_ptx.h', 'emulate_hopper.h', 'emulate_products.h'):
     print('#include "%s"' % header)
 print('#line 1 "%s"' % sys.argv[1])
 print(text)

@@ -89,6 +89,7 @@ typedef struct nr_linear_args {
     const nr_linear *linear;
     nr_activation activation;
     const float *residual; /* [m, n_out] with distance ldy, or NULL; may be y itself */
+    bool x_spent; /* nobody reads x after this: what computes both at once need not write it */
 } nr_linear_args;
 
 typedef struct nr_attention_args {

@@ -32,6 +32,7 @@ void nr_wide_linear_apply(nr_backend *be, const nr_wide_linear *w, const nr_line
     plain.bias = NULL;
     plain.n_outliers = 0;
     be->ops->quantize_residual(be, r, args->x, ldx, args->m, &w->high);
+    step.x_spent = false;
     step.activation = NR_ACTIVATION_NONE;
     step.x = r;
     step.ldx = w->high.n_in;

@@ -11,7 +11,7 @@
 #include "nr_limits.h"
 
 enum {
-    DIM = 16,
+    DIM = 128,
     HEADS = 4,
     KV = 2,
     D = HEADS * DIM,
@@ -42,7 +42,7 @@ static int set_up(void **state) {
     r.cuda = nr_cuda_self(r.be);
     r.cuda->ops = calloc(NR_CUDA_OPS_MAX, sizeof *r.cuda->ops);
     r.cuda->params = malloc(NR_CUDA_PARAMS_BYTES);
-    r.memory = calloc(1 << 18, sizeof *r.memory);
+    r.memory = calloc(1 << 20, sizeof *r.memory);
     r.be->ops->set_scratch(r.be, aligned_alloc(256, 4 << 20), 4 << 20);
     r.table = linear_of(100, D);
     r.qkv = linear_of(LD, D);
@@ -75,17 +75,21 @@ static nr_kv kv_of(const recorder *r, int sequence) {
 }
 
 static void project(recorder *r, float *y, const float *x, int64_t m, const nr_linear *w) {
-    r->be->ops->linear(
-        r->be,
-        &(nr_linear_args){.y = y, .x = x, .ldy = w->n_out, .ldx = w->n_in, .m = m, .linear = w});
+    r->be->ops->linear(r->be, &(nr_linear_args){.y = y,
+                                                .x = x,
+                                                .ldy = w->n_out,
+                                                .ldx = w->n_in,
+                                                .m = m,
+                                                .linear = w,
+                                                .x_spent = true});
 }
 
 /* One layer for n sequences, a row each, as the decoders call it. */
 static void decode(recorder *r, int n, int first_sequence, int32_t first_id,
                    int32_t first_position) {
     const nr_backend_ops *ops = r->be->ops;
-    float *x = r->memory + (1 << 17), *h = x + 4096, *rows = h + 4096, *attn = rows + 8192;
-    float *gate = attn + 4096, *ffn = gate + 8192;
+    float *x = r->memory + (1 << 17), *h = x + (1 << 15), *rows = h + (1 << 15);
+    float *attn = rows + (1 << 16), *gate = attn + (1 << 15), *ffn = gate + (1 << 13);
     int32_t ids[NR_BATCH_MAX], positions[NR_BATCH_MAX];
     for (int i = 0; i < n; i++) {
         ids[i] = (first_id + i) % 100;
@@ -150,6 +154,7 @@ static void test_fused(void **state) {
     assert_int_equal(r->cuda->n_ops, NR_COUNT(kinds));
     for (size_t i = 0; i < NR_COUNT(kinds); i++) assert_int_equal(r->cuda->ops[i].kind, kinds[i]);
     assert_int_equal(r->cuda->ops[1].before, NR_CUDA_BEFORE_NORM);
+    assert_true(r->cuda->ops[1].quantize.x_spent);
     const nr_cuda_attention_args *a = &r->cuda->ops[2].u.attention;
     assert_ptr_equal(a->k, a->q + D);
     assert_ptr_equal(a->v, a->k + KV * DIM);
@@ -158,6 +163,47 @@ static void test_fused(void **state) {
     assert_int_equal(r->cuda->ops[4].before,
                      NR_CUDA_BEFORE_NONE); /* h is not what it was made from */
     assert_int_equal(r->cuda->ops[5].before, NR_CUDA_BEFORE_GATED);
+    assert_false(a->joined_later); /* another card than a Hopper */
+    for (int i = 1; i < 6; i++) /* room beside the linear that attention follows */
+        if (i != 2) assert_int_equal(r->cuda->ops[i].u.i8.makes_room, i == 1);
+}
+
+/* Of few rows all launches begin early. */
+static void test_early(void **state) {
+    recorder *r = need(state);
+    for (int n = 1; n <= 32; n += 31) {
+        r = need(state);
+        r->cuda->early = true;
+        decode(r, n, 0, 5, 9);
+        nr_cuda_fuse(r->cuda);
+        r->cuda->early = false;
+        assert_int_equal(r->cuda->ops[1].u.i8.early, n == 1);
+        assert_int_equal(r->cuda->ops[1].quantize.early, n == 1);
+        assert_int_equal(r->cuda->ops[2].u.attention.early, n == 1);
+    }
+}
+
+/* The end of attention becomes codes, where the workspace has room behind them. */
+static void test_joined(void **state) {
+    recorder *r = need(state);
+    const size_t region_bytes = r->cuda->scratch.region_bytes;
+    for (int room = 0; room < 2; room++) {
+        r = need(state);
+        r->cuda->sm = 90;
+        if (!room) r->cuda->scratch.region_bytes = 4096;
+        decode(r, 3, 0, 5, 9);
+        nr_cuda_fuse(r->cuda);
+        r->cuda->scratch.region_bytes = region_bytes;
+        r->cuda->sm = 0;
+        const nr_cuda_attention_args *a = &r->cuda->ops[2].u.attention;
+        const nr_cuda_op *out = &r->cuda->ops[3];
+        assert_int_equal(a->joined_later, room);
+        assert_int_equal(out->before, room ? NR_CUDA_BEFORE_ATTENTION : NR_CUDA_BEFORE_NONE);
+        const uint8_t *behind = (const uint8_t *)(out->quantize.spike_val + 3 * NR_CUDA_SPIKES);
+        assert_int_equal((const uint8_t *)a->workspace >= behind, room);
+        const uint8_t *end = (const uint8_t *)a->workspace + a->workspace_bytes;
+        assert_int_equal(end - r->cuda->scratch.region, room ? region_bytes : 4096);
+    }
 }
 
 /* Attention over another cache than was stored into, or past the stored row, leaves the storing
@@ -223,19 +269,26 @@ static void test_prompt(void **state) {
     check_rotation(r);
 }
 
+/* A tower's heads are narrower. */
+static nr_kv tower_kv_of(const recorder *r, int sequence) {
+    nr_kv kv = kv_of(r, sequence);
+    kv.dtype = NR_DTYPE_F32;
+    kv.n_kv_heads = 2 * HEADS;
+    kv.head_dim = DIM / 2;
+    return kv;
+}
+
 /* A tower's layer: keys and values stored, all of them attended over. */
 static void look(recorder *r, int32_t n, int sequence) {
     float *rows = r->memory + (1 << 17), *attn = rows + 16 * LD;
-    nr_kv kv = kv_of(r, sequence);
-    kv.dtype = NR_DTYPE_F32;
-    kv.n_kv_heads = HEADS;
+    nr_kv kv = tower_kv_of(r, sequence);
     r->be->ops->kv_store(r->be, &kv, 0, rows + D, LD, rows + 2 * D, LD, n);
     r->be->ops->attention(r->be, &(nr_attention_args){.y = attn,
                                                       .q = rows,
                                                       .ldy = D,
                                                       .ldq = LD,
                                                       .m = n,
-                                                      .n_heads = HEADS,
+                                                      .n_heads = 2 * HEADS,
                                                       .kv = &kv,
                                                       .n_keys = n,
                                                       .scale = 0.25f});
@@ -262,15 +315,13 @@ static void test_rows_for_cache(void **state) {
     }
     recorder *r = need(state);
     look(r, 7, 0);
-    nr_kv kv = kv_of(r, 0);
-    kv.dtype = NR_DTYPE_F32;
-    kv.n_kv_heads = HEADS;
+    nr_kv kv = tower_kv_of(r, 0);
     nr_attention_args again = {.y = r->memory + (1 << 17),
                                .q = r->memory + (1 << 16),
                                .ldy = D,
                                .ldq = D,
                                .m = 2,
-                               .n_heads = HEADS,
+                               .n_heads = 2 * HEADS,
                                .kv = &kv,
                                .n_keys = 7,
                                .scale = 0.25f};
@@ -315,6 +366,8 @@ static void test_hash(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_merged),
                                        cmocka_unit_test(test_fused),
+                                       cmocka_unit_test(test_early),
+                                       cmocka_unit_test(test_joined),
                                        cmocka_unit_test(test_not_fused),
                                        cmocka_unit_test(test_prompt),
                                        cmocka_unit_test(test_rows_for_cache),

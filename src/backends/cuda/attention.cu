@@ -227,6 +227,8 @@ cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stre
     if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
     if (a->m <= SPLIT_ROWS_MAX && a->dtype == NR_DTYPE_I8)
         return nr_cuda_attention_split(a, stream);
+    if (nr_cuda_attention_halves_fits(a)) return nr_cuda_attention_halves(a, 0, stream);
+    if (nr_cuda_attention_codes_fits(a)) return nr_cuda_attention_codes(a, stream);
     return nr_cuda_attention_tile(a, stream);
 }
 

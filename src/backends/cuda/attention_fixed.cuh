@@ -42,6 +42,11 @@ V_INLINE fixed_point fixed_point_of(uint32_t largest) {
 V_INLINE uint32_t digits_of(float x, float up) {
     return ((uint32_t)__float2int_rn(__fmul_rn(x, up)) + 0x8080u) ^ 0x8080u;
 }
+/* The same of x >= 0, in the lower three bytes, without a conversion: 2^23 is added, whose sum has
+ * the integer in its lower bits. */
+V_INLINE uint32_t digits_of_weight(float x, float up) {
+    return (__float_as_uint(__fmaf_rn(x, up, 8388608.0f)) + 0x8080u) ^ 0x8080u;
+}
 /* Digit i of four of them in word[i]. */
 V_INLINE void gather_digits(uint32_t word[DIGITS], uint32_t x0, uint32_t x1, uint32_t x2,
                             uint32_t x3) {
@@ -54,6 +59,12 @@ V_INLINE void gather_digits(uint32_t word[DIGITS], uint32_t x0, uint32_t x1, uin
 /* Where cosines and sines of a row of q lie; NULL: it is not to be rotated. */
 V_INLINE const float *turn_of(const nr_cuda_attention_args &a, int32_t row) {
     return a.cos_sin ? a.cos_sin + (int64_t)a.positions[row] * a.head_dim : NULL;
+}
+
+/* Four values that begin at 16 bytes. */
+V_INLINE void take_four(float v[4], const float *x) {
+    const float4 four = *(const float4 *)x;
+    v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
 }
 
 /* Values d .. d + 3 of a row of a head, rotated where cos_sin is given; zeros past dim. d is a
@@ -161,6 +172,182 @@ V_INLINE void load_values(uint32_t b[4], const int8_t (*v)[PITCH], int h, int j)
     load_matrices_transposed(r, &v[32 * h + threadIdx.x % 32][16 * j]);
     b[0] = __byte_perm(r[0], r[1], 0x6420), b[1] = __byte_perm(r[2], r[3], 0x6420);
     b[2] = __byte_perm(r[0], r[1], 0x7531), b[3] = __byte_perm(r[2], r[3], 0x7531);
+}
+
+/* ---- rows of a warp: 16, the lane 4g+t has g and g + 8 ---- */
+
+/* Values 16 i + 4 t .. + 3 of a row of a head of DIM values, all i, rotated where cos_sin is given:
+ * as load_four, but 16 bytes at a time, and each value is loaded once. */
+template <int DIM>
+V_INLINE void load_row(float v[DIM / 16][4], const float *x, const float *cos_sin) {
+    const int t = threadIdx.x % 4, HALF = DIM / 32;
+#pragma unroll
+    for (int i = 0; i < DIM / 16; i++) take_four(v[i], x + 16 * i + 4 * t);
+    if (!cos_sin) return;
+#pragma unroll
+    for (int i = 0; i < HALF; i++) {
+        float c[4], s[4];
+        take_four(c, cos_sin + 16 * i + 4 * t);
+        take_four(s, cos_sin + DIM / 2 + 16 * i + 4 * t);
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const float low = v[i][e], high = v[i + HALF][e];
+            v[i][e] = __fsub_rn(__fmul_rn(low, c[e]), __fmul_rn(high, s[e]));
+            v[i + HALF][e] = __fadd_rn(__fmul_rn(high, c[e]), __fmul_rn(low, s[e]));
+        }
+    }
+}
+
+/* The warp's rows g and g + 8 of q as left sides of the products, and their factors. Rows past the
+ * last are zero. */
+template <int DIM>
+V_INLINE void load_queries(uint32_t a[DIM / 32][DIGITS][4], float factor[2],
+                           const nr_cuda_attention_args &args, int32_t row0, int32_t head,
+                           int32_t n_rows) {
+    const int32_t t = threadIdx.x % 4, g = threadIdx.x % 32 / 4, dim = args.head_dim;
+    const float scale = __fmul_rn(args.scale, LOG2_E);
+    const bool whole = DIM % 32 == 0 && dim == DIM && args.ldq % 4 == 0 &&
+                       ((uintptr_t)args.q | (uintptr_t)args.cos_sin) % 16 == 0;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const int32_t row = threadIdx.x / 32 * 16 + g + 8 * h;
+        const bool any = row < n_rows;
+        const float *x = args.q + (row0 + row) * args.ldq + (int64_t)head * dim;
+        const float *cos_sin = any ? turn_of(args, row0 + row) : NULL;
+        float v[DIM / 16][4];
+        uint32_t largest = 0;
+        if (whole && any) {
+            load_row<DIM>(v, x, cos_sin);
+        } else {
+#pragma unroll
+            for (int i = 0; i < DIM / 16; i++)
+                load_four(v[i], x, 16 * i + 4 * t, any ? dim : 0, cos_sin);
+        }
+#pragma unroll
+        for (int i = 0; i < DIM / 16; i++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                v[i][e] = __fmul_rn(v[i][e], scale);
+                largest = max(largest, magnitude(v[i][e]));
+            }
+        }
+        largest = max(largest, __shfl_xor_sync(ALL, largest, 1));
+        largest = max(largest, __shfl_xor_sync(ALL, largest, 2));
+        const fixed_point f = fixed_point_of(largest);
+        factor[h] = f.down;
+#pragma unroll
+        for (int i = 0; i < DIM / 16; i++) {
+            uint32_t word[DIGITS];
+            gather_digits(word, digits_of(v[i][0], f.up), digits_of(v[i][1], f.up),
+                          digits_of(v[i][2], f.up), digits_of(v[i][3], f.up));
+#pragma unroll
+            for (int j = 0; j < DIGITS; j++) a[i / 2][j][i % 2 * 2 + h] = word[j];
+        }
+    }
+}
+
+/* The sum of a row's weights over the lanes that share it: a tree by the bits of the key's number,
+ * from 0, then 3 to 5, then 1 and 2. */
+V_INLINE float sum_weights(const float x[CHUNK / 8][4], int half) {
+    float sum[CHUNK / 8];
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++) sum[n] = __fadd_rn(x[n][2 * half], x[n][2 * half + 1]);
+#pragma unroll
+    for (int step = 1; step < CHUNK / 8; step *= 2)
+#pragma unroll
+        for (int n = 0; n < CHUNK / 8; n += 2 * step) sum[n] = __fadd_rn(sum[n], sum[n + step]);
+    sum[0] = __fadd_rn(sum[0], __shfl_xor_sync(ALL, sum[0], 1));
+    return __fadd_rn(sum[0], __shfl_xor_sync(ALL, sum[0], 2));
+}
+
+/* weigh_chunk, where MASKED some of the keys may not be seen by some of the rows. Each step is done
+ * for both rows, so that there is something to do while one waits for its own result. */
+template <bool MASKED>
+V_INLINE void weigh_rows(chunk_factors f[2], float s[CHUNK / 8][4], const int32_t visible[2],
+                         const float factor[2], row_state state[2], const float *v_scale) {
+    const int t = threadIdx.x % 4;
+    float m[2] = {-INFINITY, -INFINITY}, largest[2] = {0.0f, 0.0f};
+#pragma unroll
+    for (int i = 0; i < CHUNK / 2; i++) { /* value i % 4 of columns 8 (i / 4) on */
+        float *x = &s[i / 4][i % 4];
+        if (MASKED && i / 4 * 8 + 2 * t + i % 2 >= visible[i % 4 / 2]) *x = -INFINITY;
+        m[i % 4 / 2] = fmaxf(*x, m[i % 4 / 2]);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) m[h] = fmaxf(m[h], __shfl_xor_sync(ALL, m[h], 1));
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        m[h] = __fmul_rn(fmaxf(m[h], __shfl_xor_sync(ALL, m[h], 2)), factor[h]);
+    const float from[2] = {m[0] == -INFINITY ? 0.0f : m[0], m[1] == -INFINITY ? 0.0f : m[1]};
+#pragma unroll
+    for (int i = 0; i < CHUNK / 2; i++)
+        s[i / 4][i % 4] = weight_of(s[i / 4][i % 4], factor[i % 4 / 2], from[i % 4 / 2]);
+    const float sum[2] = {sum_weights(s, 0), sum_weights(s, 1)};
+#pragma unroll
+    for (int n = 0; n < CHUNK / 8; n++) {
+        const float2 scale = *(const float2 *)&v_scale[8 * n + 2 * t];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            float *x = &s[n][i];
+            *x = __fmul_rn(*x, i % 2 ? scale.y : scale.x);
+            /* scales past the end may be anything */
+            if (MASKED && 8 * n + 2 * t + i % 2 >= visible[i / 2]) *x = 0.0f;
+            largest[i / 2] = fmaxf(*x, largest[i / 2]);
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) largest[h] = fmaxf(largest[h], __shfl_xor_sync(ALL, largest[h], 1));
+#pragma unroll
+    for (int h = 0; h < 2; h++) largest[h] = fmaxf(largest[h], __shfl_xor_sync(ALL, largest[h], 2));
+    const fixed_point p[2] = {fixed_point_of(magnitude(largest[0])),
+                              fixed_point_of(magnitude(largest[1]))};
+#pragma unroll
+    for (int i = 0; i < CHUNK / 2; i++) {
+        float *x = &s[i / 4][i % 4];
+        *x = __uint_as_float(digits_of_weight(*x, p[i % 4 / 2].up));
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        f[h] = add_chunk(&state[h], m[h], sum[h]);
+        f[h].new_part = __fmul_rn(f[h].new_part, p[h].down);
+    }
+}
+
+/* Scores of this lane's rows (g, g + 8) to weights with the values' scales in them, and from there
+ * to digits (as bits). visible: keys of the chunk that each row sees. f: what becomes of each row's
+ * old sums, and of the chunk's. */
+V_INLINE void weigh_chunk(chunk_factors f[2], float s[CHUNK / 8][4], const int32_t visible[2],
+                          const float factor[2], row_state state[2], const float *v_scale) {
+    if (min(visible[0], visible[1]) >= CHUNK)
+        weigh_rows<false>(f, s, visible, factor, state, v_scale);
+    else
+        weigh_rows<true>(f, s, visible, factor, state, v_scale);
+}
+
+/* Digits of weights, as weigh_chunk leaves them, to left sides of the products with values. */
+V_INLINE void gather_weights(uint32_t a[CHUNK / 32][DIGITS][4], const float w[CHUNK / 8][4]) {
+#pragma unroll
+    for (int r = 0; r < CHUNK / 8; r++) { /* register r % 4 of the left side, 32 keys r / 4 */
+        const int n = r / 4 * 4 + r % 4 / 2 * 2, h = 2 * (r % 2);
+        uint32_t word[DIGITS];
+        gather_digits(word, __float_as_uint(w[n][h]), __float_as_uint(w[n][h + 1]),
+                      __float_as_uint(w[n + 1][h]), __float_as_uint(w[n + 1][h + 1]));
+#pragma unroll
+        for (int i = 0; i < DIGITS; i++) a[r / 4][i][r % 4] = word[i];
+    }
+}
+
+V_INLINE head_rows rows_of(const nr_cuda_attention_args &a, const nr_cuda_span &s, int32_t head) {
+    const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
+    head_rows h = {(const int8_t *)s.k + base * a.head_dim,
+                   (const int8_t *)s.v + base * a.head_dim,
+                   s.k_scale + base,
+                   s.v_scale + base,
+                   0,
+                   a.head_dim,
+                   a.head_dim,
+                   a.cap};
+    return h;
 }
 
 #endif

@@ -13,7 +13,7 @@
  * Where each sequence has one row, the block whose chunk holds the row's own key makes the codes of
  * that key and value itself, uses them and stores them: a launch less.
  */
-#include "attention_fixed.cuh"
+#include "attention_join.cuh"
 #include "attention_ways.h"
 #include "cuda_launch.cuh"
 
@@ -25,13 +25,6 @@ template <int DIM> struct __align__(16) split_shared {
     chunk_tile<DIM, 1> tile;
     float scores[CHUNK];
     uint32_t q[WARPS][DIGITS][DIM / 4], weights[WARPS][DIGITS][CHUNK / 4]; /* a copy a warp */
-};
-
-/* Chunk results: o [rows][n_heads][n_chunks][DIM], then m and l [rows][n_heads][n_chunks]. */
-struct partial_sums {
-    float *o;
-    float2 *ml;
-    int32_t n_chunks, z0; /* z0: the first row of this launch */
 };
 
 static __device__ __forceinline__ float max_of_warp(float x) {
@@ -181,21 +174,16 @@ static __device__ __forceinline__ void sum_values(float *o, const split_shared<D
     }
 }
 
-static __device__ __forceinline__ int32_t keys_of(const nr_cuda_attention_args &a,
-                                                  const nr_cuda_span &s, int32_t row) {
-    return a.causal ? min(s.n_keys, s.pos0 + row + 1) : s.n_keys;
-}
-
 template <int DIM>
 static __global__ void __launch_bounds__(THREADS)
     k_attention_split(nr_cuda_attention_args a, partial_sums p) {
     __shared__ split_shared<DIM> shared;
     /* Where this launch stores, all cached rows are those of earlier steps: they need not wait. */
-    if (!a.k) wait_for_launch_before();
+    if (!a.k) meet_neighbours(a.early);
     const int32_t head = blockIdx.y, z = p.z0 + (int32_t)blockIdx.z, row = z % a.m,
                   dim = a.head_dim;
     const nr_cuda_span s = a.spans[z / a.m];
-    const int32_t first = blockIdx.x * CHUNK, visible = keys_of(a, s, row) - first;
+    const int32_t first = blockIdx.x * CHUNK, visible = keys_of(s, row, a.causal) - first;
     if (visible <= 0) return;
     const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
     const head_rows rows = {(const int8_t *)s.k + base * dim,
@@ -209,9 +197,8 @@ static __global__ void __launch_bounds__(THREADS)
     const bool own = a.k && visible <= CHUNK; /* the chunk's last key is the row's own */
     begin_chunk<DIM, 1, THREADS>(&shared.tile, rows, first, first + visible - own);
     copy_commit();
-    wait_for_launch_before();
-    let_next_launch_begin();
     const float *cos_sin = turn_of(a, s.row0 + row);
+    meet_neighbours(a.early);
     float own_row[4] = {};
     if (own && threadIdx.x < 64) {
         const int64_t at = s.row0 * a.ldk + (int64_t)(head / (a.n_heads / a.n_kv_heads)) * dim;
@@ -238,70 +225,34 @@ static __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) p.ml[at] = ml;
 }
 
-/* The chunks of a head of a row, in their order: a thread a value; the factors of 32 chunks at a
- * time, a lane each. */
+/* The chunks of a head of a row added up: a thread a value. */
 template <int DIM>
 static __global__ void __launch_bounds__(DIM)
     k_attention_join(nr_cuda_attention_args a, partial_sums p) {
-    const int AHEAD = 8;
-    wait_for_launch_before();
-    let_next_launch_begin();
-    const int32_t head = blockIdx.x, z = p.z0 + (int32_t)blockIdx.y, row = z % a.m;
-    const int32_t lane = threadIdx.x % 32, d = threadIdx.x;
+    const int32_t head = blockIdx.x, z = p.z0 + (int32_t)blockIdx.y, row = z % a.m, d = threadIdx.x;
     const nr_cuda_span s = a.spans[z / a.m];
-    const int32_t n = (keys_of(a, s, row) + CHUNK - 1) / CHUNK;
     const int64_t at = ((int64_t)blockIdx.y * a.n_heads + head) * p.n_chunks;
-    float m_before = -INFINITY, l = 0.0f, o = 0.0f;
-    for (int32_t c0 = 0; c0 < n; c0 += 32) {
-        const float2 ml = c0 + lane < n ? p.ml[at + c0 + lane] : make_float2(-INFINITY, 0.0f);
-        float m = lane ? ml.x : v_max(m_before, ml.x); /* becomes the largest up to this chunk */
-#pragma unroll
-        for (int step = 1; step < 32; step *= 2) {
-            float below = __shfl_up_sync(ALL, m, step);
-            if (lane >= step) m = v_max(below, m);
-        }
-        const float below = __shfl_up_sync(ALL, m, 1), old_m = lane ? below : m_before;
-        const float old_part = exp2_fast(__fsub_rn(old_m, m));
-        const float new_part = exp2_fast(__fsub_rn(ml.x, m));
-        m_before = __shfl_sync(ALL, m, 31);
-        for (int32_t c = 0; c < 32 && c0 + c < n; c += AHEAD) {
-            float part[AHEAD];
-#pragma unroll
-            for (int i = 0; i < AHEAD; i++)
-                part[i] = c0 + c + i < n ? p.o[(at + c0 + c + i) * DIM + d] : 0.0f;
-#pragma unroll
-            for (int i = 0; i < AHEAD; i++) {
-                float old_f = __shfl_sync(ALL, old_part, c + i);
-                float new_f = __shfl_sync(ALL, new_part, c + i),
-                      l_c = __shfl_sync(ALL, ml.y, c + i);
-                if (c0 + c + i >= n) break;
-                l = __fmaf_rn(l, old_f, __fmul_rn(l_c, new_f));
-                o = __fmaf_rn(o, old_f, __fmul_rn(part[i], new_f));
-            }
-        }
-    }
-    if (d < a.head_dim)
-        a.y[(s.row0 + row) * a.ldy + head * a.head_dim + d] = __fmul_rn(o, __fdiv_rn(1.0f, l));
+    float y[1];
+    meet_neighbours(a.early);
+    join_chunks<DIM, 1>(y, p.o + at * DIM + d, p.ml + at, chunks_of(s, row, a.causal));
+    if (d < a.head_dim) a.y[(s.row0 + row) * a.ldy + head * a.head_dim + d] = y[0];
 }
 
 /* As many rows at a time as the workspace has room for. */
 template <int DIM> static cudaError_t launch(const nr_cuda_attention_args *a, cudaStream_t stream) {
-    partial_sums p = {};
-    p.n_chunks = (a->n_keys_max + CHUNK - 1) / CHUNK;
-    const size_t chunks = (size_t)a->n_heads * (size_t)p.n_chunks;
     const int32_t n_rows = a->n_spans * a->m;
-    const size_t at_once = a->workspace_bytes / (chunks * (DIM * sizeof(float) + sizeof(float2)));
+    const size_t at_once = a->workspace_bytes / partial_bytes(a, 1, DIM);
     const int32_t step = (int32_t)NR_MIN(at_once, (size_t)n_rows);
     cudaError_t e = step > 0 ? cudaSuccess : cudaErrorInvalidValue;
-    for (; e == cudaSuccess && p.z0 < n_rows; p.z0 += step) {
-        const int32_t rows = NR_MIN(step, n_rows - p.z0);
-        p.o = (float *)a->workspace;
-        p.ml = (float2 *)(p.o + chunks * (size_t)rows * DIM);
+    for (int32_t z0 = 0; e == cudaSuccess && z0 < n_rows; z0 += step) {
+        const int32_t rows = NR_MIN(step, n_rows - z0);
+        const partial_sums p = partial_sums_of(a, z0, rows, DIM);
         dim3 grid((unsigned)p.n_chunks, (unsigned)a->n_heads, (unsigned)rows);
-        e = launch_kernel(k_attention_split<DIM>, grid, THREADS, 0, a->overlap, stream, *a, p);
-        if (e == cudaSuccess)
-            e = launch_kernel(k_attention_join<DIM>, dim3(grid.y, grid.z), DIM, 0, a->overlap,
-                              stream, *a, p);
+        e = launch_beside(k_attention_split<DIM>, grid, THREADS, 0, a->overlap, a->early, stream,
+                          *a, p);
+        if (e == cudaSuccess && !a->joined_later)
+            e = launch_beside(k_attention_join<DIM>, dim3(grid.y, grid.z), DIM, 0, a->overlap,
+                              a->early, stream, *a, p);
     }
     return e;
 }
@@ -309,15 +260,17 @@ template <int DIM> static cudaError_t launch(const nr_cuda_attention_args *a, cu
 cudaError_t nr_cuda_attention_split(const nr_cuda_attention_args *a, cudaStream_t stream) {
     if (!nr_cuda_attention_tile_fits(a) || a->dtype != NR_DTYPE_I8) return cudaErrorInvalidValue;
     if (a->k && !nr_cuda_attention_stores(a)) return cudaErrorInvalidValue;
+    if (a->joined_later && !nr_cuda_attention_joins(a)) return cudaErrorInvalidValue;
     if (a->head_dim <= 64) return launch<64>(a, stream);
     if (a->head_dim <= 96) return launch<96>(a, stream);
     return launch<128>(a, stream);
 }
 
-/* A row's chunks, where heads of 16 values take the room of 64; or the digits of one head. */
+/* A row's chunks, where heads of 16 values take the room of 64; or digits or halves of a head. */
 size_t nr_cuda_attention_fast_workspace(int64_t values_max, int64_t keys_max) {
     size_t values = (size_t)NR_MAX(values_max, 16), keys = (size_t)(keys_max + 3) / 4 * 4;
     size_t row =
         (values / 16) * ((keys + CHUNK - 1) / CHUNK) * (64 * sizeof(float) + sizeof(float2));
-    return NR_MAX(row, keys * 2 * (DIGITS * 96 + sizeof(float)));
+    size_t halves = (keys + NR_CUDA_HALVES_KEYS - 1) / NR_CUDA_HALVES_KEYS * NR_CUDA_HALVES_RECORD;
+    return NR_MAX(NR_MAX(row, halves), keys * 2 * (DIGITS * 96 + sizeof(float)));
 }

@@ -73,46 +73,6 @@ static __global__ void __launch_bounds__(THREADS)
 
 /* ---- tiles ---- */
 
-/* The warp's rows g and g + 8 of q as left sides of the products, and their factors. Rows past the
- * last are zero. */
-template <int DIM>
-static __device__ __forceinline__ void
-load_queries(uint32_t a[DIM / 32][DIGITS][4], float factor[2], const nr_cuda_attention_args &args,
-             int32_t row0, int32_t head, int32_t n_rows) {
-    const int32_t t = threadIdx.x % 4, g = threadIdx.x % 32 / 4, dim = args.head_dim;
-    const float scale = __fmul_rn(args.scale, LOG2_E);
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const int32_t row = threadIdx.x / 32 * 16 + g + 8 * h;
-        const bool any = row < n_rows;
-        const float *x = args.q + (row0 + row) * args.ldq + (int64_t)head * dim;
-        const float *cos_sin = any ? turn_of(args, row0 + row) : NULL;
-        float v[DIM / 16][4];
-        uint32_t largest = 0;
-#pragma unroll
-        for (int i = 0; i < DIM / 16; i++) {
-            load_four(v[i], x, 16 * i + 4 * t, any ? dim : 0, cos_sin);
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                v[i][e] = __fmul_rn(v[i][e], scale);
-                largest = max(largest, magnitude(v[i][e]));
-            }
-        }
-        largest = max(largest, __shfl_xor_sync(ALL, largest, 1));
-        largest = max(largest, __shfl_xor_sync(ALL, largest, 2));
-        const fixed_point f = fixed_point_of(largest);
-        factor[h] = f.down;
-#pragma unroll
-        for (int i = 0; i < DIM / 16; i++) {
-            uint32_t word[DIGITS];
-            gather_digits(word, digits_of(v[i][0], f.up), digits_of(v[i][1], f.up),
-                          digits_of(v[i][2], f.up), digits_of(v[i][3], f.up));
-#pragma unroll
-            for (int j = 0; j < DIGITS; j++) a[i / 2][j][i % 2 * 2 + h] = word[j];
-        }
-    }
-}
-
 /* Scores of the warp's 16 rows and a chunk, times the keys' scales: s[n][c], n: 8 keys. */
 template <int DIM, int PLANES>
 static __device__ __forceinline__ void score_chunk(float s[CHUNK / 8][4],
@@ -145,69 +105,6 @@ static __device__ __forceinline__ void score_chunk(float s[CHUNK / 8][4],
     }
 }
 
-/* The sum of a row's weights over the lanes that share it: a tree by the bits of the key's number,
- * from 0, then 3 to 5, then 1 and 2. */
-static __device__ __forceinline__ float sum_weights(const float x[CHUNK / 8][4], int half) {
-    float sum[CHUNK / 8];
-#pragma unroll
-    for (int n = 0; n < CHUNK / 8; n++) sum[n] = __fadd_rn(x[n][2 * half], x[n][2 * half + 1]);
-#pragma unroll
-    for (int step = 1; step < CHUNK / 8; step *= 2)
-#pragma unroll
-        for (int n = 0; n < CHUNK / 8; n += 2 * step) sum[n] = __fadd_rn(sum[n], sum[n + step]);
-    sum[0] = __fadd_rn(sum[0], __shfl_xor_sync(ALL, sum[0], 1));
-    return __fadd_rn(sum[0], __shfl_xor_sync(ALL, sum[0], 2));
-}
-
-/* Scores of this lane's row (g: half 0, g + 8: half 1) to weights with the values' scales in them,
- * and from there to digits (as bits). visible: keys of the chunk that the row sees. Returns what
- * becomes of the row's old sums, and of the chunk's. */
-static __device__ __forceinline__ chunk_factors weigh_chunk(float s[CHUNK / 8][4], int half,
-                                                            int32_t visible, float factor,
-                                                            row_state *state,
-                                                            const float *v_scale) {
-    const int t = threadIdx.x % 4;
-    float m = -INFINITY, largest = 0.0f;
-    if (visible < CHUNK) {
-#pragma unroll
-        for (int i = 0; i < CHUNK / 4; i++)
-            if (i / 2 * 8 + 2 * t + i % 2 >= visible) s[i / 2][2 * half + i % 2] = -INFINITY;
-    }
-#pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++) m = v_max(s[i / 2][2 * half + i % 2], m);
-    m = v_max(m, __shfl_xor_sync(ALL, m, 1));
-    m = v_max(m, __shfl_xor_sync(ALL, m, 2));
-    m = __fmul_rn(m, factor);
-    const float from = m == -INFINITY ? 0.0f : m;
-#pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++) {
-        float *x = &s[i / 2][2 * half + i % 2];
-        *x = weight_of(*x, factor, from);
-    }
-    const chunk_factors f = add_chunk(state, m, sum_weights(s, half));
-#pragma unroll
-    for (int n = 0; n < CHUNK / 8; n++) {
-        float2 scale = *(const float2 *)&v_scale[8 * n + 2 * t];
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-            float *x = &s[n][2 * half + e];
-            bool seen = visible >= CHUNK || 8 * n + 2 * t + e < visible;
-            *x = seen ? __fmul_rn(*x, e ? scale.y : scale.x) : 0.0f;
-            largest = v_max(*x, largest);
-        }
-    }
-    largest = v_max(largest, __shfl_xor_sync(ALL, largest, 1));
-    largest = v_max(largest, __shfl_xor_sync(ALL, largest, 2));
-    const fixed_point p = fixed_point_of(magnitude(largest));
-#pragma unroll
-    for (int i = 0; i < CHUNK / 4; i++) {
-        float *x = &s[i / 2][2 * half + i % 2];
-        *x = __uint_as_float(digits_of(*x, p.up));
-    }
-    chunk_factors scaled = {f.old_part, __fmul_rn(f.new_part, p.down)};
-    return scaled;
-}
-
 /* o = o * old + (weights x values) * new, for the lane's two rows: o[j][h] are values 16 j + 4 t ..
  * + 3. w: digits of the weights, as bits. */
 template <int DIM, int PLANES>
@@ -215,15 +112,7 @@ static __device__ __forceinline__ void
 add_values(float o[DIM / 16][2][4], const float w[CHUNK / 8][4], const chunk_tile<DIM, PLANES> *c,
            const chunk_factors f[2]) {
     uint32_t a[CHUNK / 32][DIGITS][4];
-#pragma unroll
-    for (int r = 0; r < CHUNK / 8; r++) { /* register r % 4 of the left side, 32 keys r / 4 */
-        const int n = r / 4 * 4 + r % 4 / 2 * 2, h = 2 * (r % 2);
-        uint32_t word[DIGITS];
-        gather_digits(word, __float_as_uint(w[n][h]), __float_as_uint(w[n][h + 1]),
-                      __float_as_uint(w[n + 1][h]), __float_as_uint(w[n + 1][h + 1]));
-#pragma unroll
-        for (int i = 0; i < DIGITS; i++) a[r / 4][i][r % 4] = word[i];
-    }
+    gather_weights(a, w);
 #pragma unroll
     for (int d = 0; d < DIM / 16; d++) {
         int32_t acc[2][DIGITS][4] = {};
@@ -251,20 +140,6 @@ add_values(float o[DIM / 16][2][4], const float w[CHUNK / 8][4], const chunk_til
                     __fmul_rn(sum_of_digits(sum[0][at], sum[1][at], sum[2][at]), f[h].new_part));
             }
     }
-}
-
-static __device__ __forceinline__ head_rows rows_of(const nr_cuda_attention_args &a,
-                                                    const nr_cuda_span &s, int32_t head) {
-    const int64_t base = head / (a.n_heads / a.n_kv_heads) * (int64_t)a.cap;
-    head_rows h = {(const int8_t *)s.k + base * a.head_dim,
-                   (const int8_t *)s.v + base * a.head_dim,
-                   s.k_scale + base,
-                   s.v_scale + base,
-                   0,
-                   a.head_dim,
-                   a.head_dim,
-                   a.cap};
-    return h;
 }
 
 template <typename T, int DIM>
@@ -296,11 +171,12 @@ static __global__ void __launch_bounds__(THREADS, 2)
         float w[CHUNK / 8][4];
         chunk_factors f[2];
         score_chunk<DIM, PLANES>(w, q, &tiles[turn]);
+        int32_t visible[2];
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int32_t sees = a.causal ? min(s.n_keys, s.pos0 + first + row + 8 * h + 1) : s.n_keys;
-            f[h] = weigh_chunk(w, h, sees - c, factor[h], &state[h], tiles[turn].v_scale);
-        }
+        for (int h = 0; h < 2; h++)
+            visible[h] =
+                (a.causal ? min(s.n_keys, s.pos0 + first + row + 8 * h + 1) : s.n_keys) - c;
+        weigh_chunk(f, w, visible, factor, state, tiles[turn].v_scale);
         add_values<DIM, PLANES>(o, w, &tiles[turn], f);
         __syncthreads();
     }

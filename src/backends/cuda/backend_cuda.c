@@ -38,6 +38,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     nr_cuda_quantize_args *q = &op->quantize;
     nr_cuda_linear_i8_args *l = &op->u.i8;
     fill_quantize(q, a->x, a->ldx, a->m, w);
+    q->x_spent = a->x_spent;
     size_t used = nr_cuda_place_codes(q, be->scratch.region);
     NR_ASSERT(used <= be->scratch.region_bytes);
     (void)used;
@@ -64,7 +65,7 @@ static void record_i8(nr_cuda_backend *be, const nr_linear_args *a) {
     l->residual = a->residual;
     l->sm = be->sm;
     l->n_multiprocessors = be->n_multiprocessors;
-    l->overlap = be->overlap & NR_CUDA_OVERLAP_LINEARS;
+    l->overlap = be->overlap;
 }
 
 static void record_f32(nr_cuda_backend *be, const nr_linear_args *a) {
@@ -285,7 +286,7 @@ static void cuda_kv_store(nr_backend *base, const nr_kv *kv, int32_t pos0, const
     s->head_dim = kv->head_dim;
     s->cap = kv->cap;
     s->dtype = kv->dtype;
-    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
+    s->overlap = be->overlap;
     nr_cuda_submit(be);
 }
 
@@ -338,7 +339,7 @@ static void cuda_attention(nr_backend *base, const nr_attention_args *a) {
     s->workspace_bytes = be->scratch.region_bytes;
     s->sm = be->sm;
     s->n_multiprocessors = be->n_multiprocessors;
-    s->overlap = be->overlap & NR_CUDA_OVERLAP_ATTENTION;
+    s->overlap = be->overlap;
     nr_cuda_submit(be);
 }
 
@@ -520,7 +521,7 @@ static nr_status open_card(nr_cuda_backend *be, nr_error *err) {
 
 nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_error *err) {
     const char *kernels = getenv("NR_CUDA_KERNELS"), *graphs = getenv("NR_CUDA_GRAPHS");
-    const char *overlap = getenv("NR_CUDA_OVERLAP"), *ahead = getenv("NR_CUDA_AHEAD");
+    const char *overlap = getenv("NR_CUDA_OVERLAP");
     nr_cuda_backend *be = nr_calloc(1, sizeof *be);
     NR_FAIL_IF(!be, NO_MEMORY, "CUDA backend");
     be->base = (nr_backend){.ops = &cuda_ops, .isa = be->isa, .n_threads = nr_cpu_count()};
@@ -529,8 +530,8 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->plain = kernels && strcmp(kernels, "plain") == 0;
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
-    if (be->sm == 90 && !be->plain && overlap) be->overlap = (unsigned)strtoul(overlap, NULL, 10);
-    be->ahead = be->sm == 90 && !be->plain && ahead && strcmp(ahead, "1") == 0;
+    be->overlap = be->sm == 90 && !be->plain && (!overlap || strcmp(overlap, "0") != 0);
+    be->early = be->overlap && (!overlap || strcmp(overlap, "1") != 0);
     if (status != NR_STATUS_OK) {
         cuda_close(&be->base);
         return status;

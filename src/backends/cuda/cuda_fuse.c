@@ -2,10 +2,13 @@
  *
  * cuda_fuse.c - neighbours in a step's list that one kernel can do: the norm or the gate before a
  * linear's codes, the rotation of queries and of keys, their storing, and attention of one row a
- * sequence; of more rows it has the rotation of queries. A tower's attention takes keys and values as
- * they come. The same arithmetic in fewer launches, so the same bits.
+ * sequence, whose end becomes codes at once; of more rows it has the rotation of queries. A tower's
+ * attention takes keys and values as they come. The same arithmetic in fewer launches, so the same
+ * bits.
  */
 #include "cuda_internal.h"
+
+#define EARLY_ROWS_MAX 8
 
 /* y of the norm or gate `a` is the x of the linear `b`, row behind row. */
 static bool feeds(const nr_cuda_op *b, const float *y, int64_t m, int32_t d) {
@@ -145,6 +148,40 @@ static bool fuse_rows(const nr_cuda_backend *be, const nr_cuda_op *a, nr_cuda_op
     return stored_over(be, a, b + 1);
 }
 
+/* a leaves its sums of chunks in the workspace, behind the codes that b makes of them. */
+static void join_later(const nr_cuda_backend *be, nr_cuda_op *a, nr_cuda_op *b) {
+    if (a->kind != NR_CUDA_ATTENTION) return;
+    nr_cuda_attention_args *t = &a->u.attention;
+    if (!feeds(b, t->y, (int64_t)t->n_spans * t->m, t->n_heads * t->head_dim)) return;
+    size_t codes = nr_cuda_place_codes(&b->quantize, be->scratch.region);
+    t->workspace = be->scratch.region + codes;
+    t->workspace_bytes = be->scratch.region_bytes - codes;
+    t->joined_later = nr_cuda_attention_joins(t);
+    if (t->joined_later) {
+        b->before = NR_CUDA_BEFORE_ATTENTION;
+        return;
+    }
+    t->workspace = be->scratch.region;
+    t->workspace_bytes = be->scratch.region_bytes;
+}
+
+/* What a record can know of the one behind it. */
+static void look_back(const nr_cuda_backend *be, nr_cuda_op *a, nr_cuda_op *b) {
+    join_later(be, a, b);
+    if (a->kind == NR_CUDA_LINEAR_I8) a->u.i8.makes_room = b->kind == NR_CUDA_ATTENTION;
+}
+
+/* A chain of launches is ready at once where they are small: of 8 rows 3.78 ms a token against
+ * 3.89, of 32 rows 5.46 against 5.17. */
+static void begin_early(nr_cuda_op *op) {
+    nr_cuda_kv_store_args *s = &op->u.kv_store;
+    nr_cuda_attention_args *t = &op->u.attention;
+    nr_cuda_linear_i8_args *l = &op->u.i8;
+    if (op->kind == NR_CUDA_LINEAR_I8) l->early = op->quantize.early = l->m <= EARLY_ROWS_MAX;
+    if (op->kind == NR_CUDA_KV_STORE) s->early = s->n_spans * s->m <= EARLY_ROWS_MAX;
+    if (op->kind == NR_CUDA_ATTENTION) t->early = t->n_spans * t->m <= EARLY_ROWS_MAX;
+}
+
 void nr_cuda_fuse(nr_cuda_backend *be) {
     int n = 0;
     for (int i = 0; i < be->n_ops; i++) {
@@ -157,4 +194,6 @@ void nr_cuda_fuse(nr_cuda_backend *be) {
         n++;
     }
     be->n_ops = n;
+    for (int i = 0; i + 1 < n; i++) look_back(be, &be->ops[i], &be->ops[i + 1]);
+    for (int i = 0; i < n && be->early; i++) begin_early(&be->ops[i]);
 }

@@ -24,6 +24,11 @@ cudaError_t nr_cuda_norm_quantize(const nr_cuda_norm_args *norm, const nr_cuda_q
 cudaError_t nr_cuda_gated_quantize(const float *gate_up, nr_activation activation,
                                    const nr_cuda_quantize_args *q, bool overlap,
                                    cudaStream_t stream);
+/* q->x = y of `attention`, which was launched with joined_later; then as nr_cuda_quantize. For what
+ * nr_cuda_attention_joins says; the codes must not lie in the workspace. */
+cudaError_t nr_cuda_join_quantize(const nr_cuda_attention_args *attention,
+                                  const nr_cuda_quantize_args *q, bool overlap,
+                                  cudaStream_t stream);
 /* As nr_cuda_quantize. */
 cudaError_t nr_cuda_quantize_rows(const nr_cuda_quantize_args *q, bool overlap,
                                   cudaStream_t stream);

@@ -4,8 +4,9 @@
  * tiles, and the product of a warpgroup (four warps) straight from shared memory. A kernel that
  * uses them is empty when compiled for another card (NR_HOPPER).
  *
- * Tiles have 128 bytes a row and lie at multiples of 1024 bytes, swizzled as the engine does it:
- * the 16-byte chunk c of row r lies at r * 128 + (c ^ (r & 7)) * 16.
+ * Tiles have 128 or 64 bytes a row and lie at multiples of 8 rows, swizzled as the engine does it:
+ * the 16-byte chunk c of row r lies at r * 128 + (c ^ (r & 7)) * 16 or r * 64 + (c ^ (r >> 1 & 3)) *
+ * 16.
  */
 #ifndef NR_CUDA_HOPPER_CUH
 #define NR_CUDA_HOPPER_CUH
@@ -34,9 +35,15 @@ PTX void barrier_init_done(void) {
 PTX void barrier_arrive(uint64_t *b) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
 }
-/* The same at the barrier of that place in another block of the cluster. It orders what this
- * thread has read before what comes there, no more: with .release.cluster every arrival would wait
- * for all of the thread's stores to memory. */
+/* The place in another block of the cluster that is `own` in this one. */
+template <typename T> PTX T *cluster_place(T *own, int rank) {
+    uint64_t there;
+    asm volatile("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"((uint64_t)own), "r"(rank));
+    return (T *)there;
+}
+/* Arrive at the barrier of that place in another block of the cluster. It orders what this thread
+ * has read before what comes there, no more: an arrival that showed its writes would wait for all
+ * of the thread's stores to memory. */
 PTX void barrier_arrive_at(uint64_t *b, int rank) {
     asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
                  "mbarrier.arrive.shared::cluster.b64 _, [at];\n}" ::"r"(
@@ -44,11 +51,41 @@ PTX void barrier_arrive_at(uint64_t *b, int rank) {
                  "r"(rank)
                  : "memory");
 }
+/* The same, and what this thread has written, there too, is seen by those who wait with
+ * barrier_wait_for_cluster. */
+PTX void barrier_show_at(uint64_t *b, int rank) {
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
+                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [at];\n}" ::"r"(
+                     shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+}
+PTX void barrier_wait_for_cluster(uint64_t *b, uint32_t parity) {
+    asm volatile("{\n.reg .pred done;\n"
+                 "again:\n"
+                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+                 "@done bra.uni over;\n"
+                 "bra.uni again;\n"
+                 "over:\n}" ::"r"(shared_address(b)),
+                 "r"(parity)
+                 : "memory");
+}
 /* Arrive, and let the phase last until so many bytes have come. */
 PTX void barrier_expect(uint64_t *b, int32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),
                  "r"(bytes)
                  : "memory");
+}
+/* Has the phase of this parity ended? The same answer for all lanes of a warp. */
+PTX bool barrier_passed(uint64_t *b, uint32_t parity) {
+    uint32_t passed;
+    asm volatile("{\n.reg .pred done;\n"
+                 "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+                 "selp.b32 %0, 1, 0, done;\n}"
+                 : "=r"(passed)
+                 : "r"(shared_address(b)), "r"(parity)
+                 : "memory");
+    return __shfl_sync(0xffffffffu, passed, 0);
 }
 /* Until the phase of this parity has ended. */
 PTX void barrier_wait(uint64_t *b, uint32_t parity) {
@@ -62,22 +99,20 @@ PTX void barrier_wait(uint64_t *b, uint32_t parity) {
                  : "memory");
 }
 
-/* The tile of the map at column x (bytes), row y to shared memory; its bytes count for the barrier.
- * many: to the same place in all blocks of the cluster in the mask, each of whose barriers counts
- * them; else to this one alone. */
-PTX void tile_load_to(void *shared, const tile_map *map, uint64_t *barrier, int32_t x, int32_t y,
-                      uint16_t mask, bool many) {
-    if (many)
-        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-                     ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
-                         shared_address(shared)),
-                     "l"((uint64_t)map), "r"(shared_address(barrier)), "r"(x), "r"(y), "h"(mask)
-                     : "memory");
-    else
-        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                     "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(shared)),
-                     "l"((uint64_t)map), "r"(shared_address(barrier)), "r"(x), "r"(y)
-                     : "memory");
+/* The tile of the map at column x (bytes), row y to shared memory; its bytes count for the
+ * barrier. */
+PTX void tile_load(void *shared, const tile_map *map, uint64_t *barrier, int32_t x, int32_t y) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(shared)),
+                 "l"((uint64_t)map), "r"(shared_address(barrier)), "r"(x), "r"(y)
+                 : "memory");
+}
+/* Bytes of memory as they lie to shared memory, all multiples of 16; they count for the barrier. */
+PTX void bulk_load(void *shared, const void *global, int32_t bytes, uint64_t *barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
 }
 /* The tile to the L2 cache alone. */
 PTX void tile_prefetch(const tile_map *map, int32_t x, int32_t y) {
@@ -97,10 +132,12 @@ template <int N> PTX void registers_up_to(void) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
 }
 
-/* Where a tile lies, for the product: 128-byte swizzle, 8 rows (1024 bytes) a group. */
-PTX uint64_t tile_descriptor(const void *tile) {
+/* Where a tile of STEP bytes a row lies, for the product: its swizzle, 8 rows a group. */
+template <int STEP> PTX uint64_t tile_descriptor(const void *tile) {
+    static_assert(STEP == 128 || STEP == 64, "a swizzle");
     uint64_t at = (shared_address(tile) & 0x3ffffu) >> 4;
-    return at | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+    return at | (uint64_t)1 << 16 | (uint64_t)(8 * STEP >> 4) << 32 |
+           (uint64_t)(STEP == 128 ? 1 : 2) << 62;
 }
 
 PTX void product_begin(void) {
@@ -154,6 +191,23 @@ __device__ __forceinline__ void product<64>(int32_t *d, uint64_t a, uint64_t b, 
                    "+r"(d[18]), "+r"(d[19]), "+r"(d[20]), "+r"(d[21]), "+r"(d[22]), "+r"(d[23]),
                    "+r"(d[24]), "+r"(d[25]), "+r"(d[26]), "+r"(d[27]), "+r"(d[28]), "+r"(d[29]),
                    "+r"(d[30]), "+r"(d[31])
+                 : "l"(a), "l"(b), "r"(add));
+}
+
+template <>
+__device__ __forceinline__ void product<80>(int32_t *d, uint64_t a, uint64_t b, int32_t add) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %42, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n80k32.s32.s8.s8 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,"
+                 "%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39"
+                 "}, %40, %41, p;\n}"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]),
+                   "+r"(d[6]), "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]), "+r"(d[11]),
+                   "+r"(d[12]), "+r"(d[13]), "+r"(d[14]), "+r"(d[15]), "+r"(d[16]), "+r"(d[17]),
+                   "+r"(d[18]), "+r"(d[19]), "+r"(d[20]), "+r"(d[21]), "+r"(d[22]), "+r"(d[23]),
+                   "+r"(d[24]), "+r"(d[25]), "+r"(d[26]), "+r"(d[27]), "+r"(d[28]), "+r"(d[29]),
+                   "+r"(d[30]), "+r"(d[31]), "+r"(d[32]), "+r"(d[33]), "+r"(d[34]), "+r"(d[35]),
+                   "+r"(d[36]), "+r"(d[37]), "+r"(d[38]), "+r"(d[39])
                  : "l"(a), "l"(b), "r"(add));
 }
 

@@ -25,12 +25,6 @@
  * it had as many. */
 #define NR_CUDA_MULTIPROCESSORS_MAX 144
 
-/* Slower together so far (docs/CUDA_KERNELS.md), so off; the environment's NR_CUDA_OVERLAP is their
- * sum. */
-#define NR_CUDA_OVERLAP_LINEARS 1u   /* few rows: weights on their way while rows are quantised */
-#define NR_CUDA_OVERLAP_ROWS 2u      /* norms, gates, rows to codes */
-#define NR_CUDA_OVERLAP_ATTENTION 4u /* rotation, storing keys, attention */
-
 typedef enum nr_cuda_kind {
     NR_CUDA_LINEAR_I8,
     NR_CUDA_LINEAR_F32,
@@ -50,8 +44,9 @@ typedef enum nr_cuda_kind {
 /* What is computed on the way to a linear's codes: the op whose result its x is. */
 typedef enum nr_cuda_before {
     NR_CUDA_BEFORE_NONE,
-    NR_CUDA_BEFORE_NORM,  /* op.norm */
-    NR_CUDA_BEFORE_GATED  /* op.x, op.act */
+    NR_CUDA_BEFORE_NORM,     /* op.norm */
+    NR_CUDA_BEFORE_GATED,    /* op.x, op.act */
+    NR_CUDA_BEFORE_ATTENTION /* the record in front, joined_later */
 } nr_cuda_before;
 
 /* Zeroed before it is filled: it is hashed as bytes. */
@@ -108,9 +103,9 @@ typedef struct nr_cuda_backend {
     int device;
     bool plan_only; /* sizes alone: no context, no card */
     bool plain;     /* the plain kernels, bit-equal to the reference */
-    unsigned overlap; /* NR_CUDA_OVERLAP_*: launches that begin while the one before ends */
+    bool overlap;   /* launches begin while the one before ends (sm_90) */
+    bool early;     /* and of few rows let the next one begin at once */
     bool graphs;
-    bool ahead; /* a linear asks for the weights of the next */
     int sm, n_multiprocessors;
     char isa[16], card[64], pci[24];
     cudaStream_t stream;
@@ -193,9 +188,6 @@ nr_cuda_graph_key nr_cuda_hash(const void *bytes, size_t n);
 
 /* ---- cuda_fuse.c: before a list is run */
 void nr_cuda_fuse(nr_cuda_backend *be);
-
-/* ---- cuda_ahead.c: after that, where `ahead` */
-void nr_cuda_look_ahead(nr_cuda_backend *be);
 
 /* ---- cuda_run.c */
 cudaError_t nr_cuda_run(nr_cuda_backend *be, const nr_cuda_op *op);

@@ -47,6 +47,8 @@ typedef struct nr_cuda_quantize_args {
     int32_t *spike_col; /* [m, 4] ascending, -1 behind the last */
     float *spike_val;   /* [m, 4] */
     int32_t way;        /* of quantize_fused.cu, for the lab; 0: what suits */
+    bool early;         /* where launches overlap: as a linear's */
+    bool x_spent;       /* only the linear reads x: what is fused writes its outlier columns alone */
 } nr_cuda_quantize_args;
 cudaError_t nr_cuda_quantize(const nr_cuda_quantize_args *args, cudaStream_t stream);
 /* r[m, n_in] = what the codes of args lose. */
@@ -69,12 +71,11 @@ typedef struct nr_cuda_linear_i8_args {
     const float *outlier_weights; /* [n_outliers, n_out_pad] */
     nr_activation activation;
     const float *residual; /* distance ldy, or NULL; may be y */
-    /* Weights that the L2 cache is asked for at the end: of the next linear. NULL: none. */
-    const void *next;
-    size_t next_bytes;
     int sm; /* 80, 86, 89, 90 */
     int n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90) */
+    bool early;   /* the next one may be launched before this one's wait for the one before */
+    bool makes_room; /* the next one's blocks are many and need shared memory: attention */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
@@ -118,6 +119,7 @@ typedef struct nr_cuda_attention_args {
     size_t workspace_bytes; /* at least nr_cuda_attention_workspace */
     int sm, n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90); by the fast kernels */
+    bool early;   /* as a linear's */
     /* Where cos_sin is given q is as if it had been rotated; it is not written. For what
      * nr_cuda_attention_rotates says. Where k is given, keys and values [rows, n_kv_heads *
      * head_dim] are stored first, as nr_cuda_kv_store does it; for what nr_cuda_attention_stores
@@ -126,10 +128,15 @@ typedef struct nr_cuda_attention_args {
     int64_t ldk;
     const int32_t *positions; /* device [rows] */
     const float *cos_sin;
+    /* y is not written: nr_cuda_join_quantize makes it from what is left in the workspace. For what
+     * nr_cuda_attention_joins says. */
+    bool joined_later;
 } nr_cuda_attention_args;
 /* An i8 cache that a fast kernel is for; of those, one row a span, causal. */
 bool nr_cuda_attention_rotates(const nr_cuda_attention_args *args);
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *args);
+/* Of what stores: heads of 128 values, rows behind one another, all of them at once, sm_90. */
+bool nr_cuda_attention_joins(const nr_cuda_attention_args *args);
 /* One span, not causal, over an f32 cache that a fast kernel is for; k and v have all its keys. */
 bool nr_cuda_attention_skips_cache(const nr_cuda_attention_args *args);
 cudaError_t nr_cuda_attention(const nr_cuda_attention_args *args, cudaStream_t stream);
@@ -153,7 +160,7 @@ typedef struct nr_cuda_kv_store_args {
     const int32_t *positions; /* device [n_spans * m] */
     const float *cos_sin;
     int32_t n_heads;
-    bool overlap; /* as above */
+    bool overlap, early; /* as above */
 } nr_cuda_kv_store_args;
 cudaError_t nr_cuda_kv_store(const nr_cuda_kv_store_args *args, cudaStream_t stream);
 

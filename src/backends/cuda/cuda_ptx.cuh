@@ -36,6 +36,13 @@ PTX float exp2_fast(float x) {
     return y;
 }
 
+/* 1 / x to 1 unit of the last place, of the same unit; denormals are 0. */
+PTX float reciprocal_fast(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* Four 8x16-byte matrices; lanes 8i..8i+7 give the rows of matrix i, each 16 bytes, and lane 4g+t
  * gets bytes 4t..4t+3 of row g of matrix i in r[i]. */
 PTX void load_matrices(uint32_t r[4], const void *row) {
@@ -57,6 +64,12 @@ PTX void copy_16(void *shared, const void *global, bool valid) {
                  "l"(global), "r"(valid ? 16 : 0)
                  : "memory");
 }
+/* 4 bytes, likewise. */
+PTX void copy_4(void *shared, const void *global, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(valid ? 4 : 0)
+                 : "memory");
+}
 PTX void copy_commit(void) {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -72,15 +85,6 @@ PTX uint4 load_once(const void *p) {
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(p));
     return v;
-}
-
-/* 4096 bytes, 16-aligned, to the L2 cache; nobody waits for them. Cards before sm_90 do nothing. */
-PTX void ask_for_4k(const void *p) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], 4096;" ::"l"(p) : "memory");
-#else
-    (void)p;
-#endif
 }
 
 /* A kernel launched to overlap the one before it waits here before it reads what that one wrote,

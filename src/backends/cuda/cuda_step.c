@@ -216,7 +216,6 @@ void nr_cuda_end(nr_backend *base) {
     be->stats.n_steps++;
     if (be->error.status == NR_STATUS_OK && be->n_ops > 0) {
         if (!be->plain) nr_cuda_fuse(be);
-        if (be->ahead) nr_cuda_look_ahead(be);
         if (be->flushed || !be->graphs)
             run_directly(be);
         else

@@ -8,10 +8,15 @@
 
 #include "cuda_ptx.cuh"
 
-/* Byte j of a word of codes as a float: its bits put into 2^23 + 128 + code, then taken off. */
-V_INLINE float code_at(uint32_t codes, int j) {
-    uint32_t bits = __byte_perm(codes ^ 0x80808080u, 0x4b000000u, 0x7440u + (uint32_t)j);
+/* Byte j of a word of bytes code + 128 as the code in a float: its bits put into 2^23 + 128 + code,
+ * then that taken off. */
+V_INLINE float offset_code_at(uint32_t bytes, int j) {
+    uint32_t bits = __byte_perm(bytes, 0x4b000000u, 0x7440u + (uint32_t)j);
     return __fsub_rn(__uint_as_float(bits), 8388736.0f);
+}
+/* Byte j of a word of codes. */
+V_INLINE float code_at(uint32_t codes, int j) {
+    return offset_code_at(codes ^ 0x80808080u, j);
 }
 
 /* Spikes that every row has: fewer than 4 only where the columns are too few. */
@@ -29,13 +34,6 @@ V_INLINE uint32_t spike_codes(const nr_cuda_linear_i8_args &a, int32_t row, int3
         if (j < n_spikes)
             codes |= (uint32_t)(uint8_t)w[a.spike_col[row * NR_CUDA_SPIKES + j]] << (8 * j);
     return codes;
-}
-
-/* This block's part of the next linear's weights to the L2 cache, by n threads; thread: of them. */
-V_INLINE void ask_for_next(const nr_cuda_linear_i8_args &a, int thread, int n) {
-    const size_t chunks = a.next ? a.next_bytes / 4096 : 0;
-    for (size_t i = blockIdx.x + (size_t)gridDim.x * thread; i < chunks; i += (size_t)gridDim.x * n)
-        ask_for_4k((const uint8_t *)a.next + i * 4096);
 }
 
 /* From the int32 sum of (row, n) to y. */

@@ -12,9 +12,10 @@ static bool small_tiles_pay(const nr_cuda_linear_i8_args *a) {
 }
 
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
+    if (nr_cuda_ring_fits(a)) return nr_cuda_linear_i8_ring(a, -1, stream);
     if (a->m > 8 && nr_cuda_wgmma_fits(a)) return nr_cuda_linear_i8_wgmma(a, -1, stream);
     if (a->m <= NR_CUDA_STREAM_ROWS_MAX && a->k_pad % 16 == 0)
-        return nr_cuda_linear_i8_stream(a, a->overlap, stream);
+        return nr_cuda_linear_i8_stream(a, stream);
     if (nr_cuda_tiles_fit(a)) return nr_cuda_linear_i8_tile(a, small_tiles_pay(a), stream);
     return nr_cuda_linear_i8_plain(a, stream);
 }

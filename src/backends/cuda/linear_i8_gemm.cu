@@ -98,19 +98,19 @@ static __global__ void __launch_bounds__(32 * WO *WR, OUTS == 64 ? 2 : 1)
                                         next * STEP);
             copy_commit();
             stage = shared + s % STAGES * S::STAGE_BYTES;
-            keep_spikes<OUTS, 32>(kept, list, stage, s, warp, WO * WR);
+            keep_spikes<OUTS, 32, 1>(kept_here{kept}, list, stage, list->at[s], list->at[s + 1],
+                                     warp, WO * WR);
             multiply_stage<S>(acc, stage, stage + OUTS * STEP, out0, row0);
         }
-        value_loads<S::THREADS, OUTS, ROWS> values;
-        values.load(a, n0, m0, thread);
         copy_wait<0>();
         __syncthreads();
-        values.put(v, thread);
+        copy_values<S::THREADS>(v, a, outlier_list(a), n0, m0, thread);
+        copy_wait<0>();
         __syncthreads();
 #pragma unroll
         for (int i = 0; i < S::TO; i++)
-            store_slab<OUTS, ROWS, S::TR, ACTIVATES>(a, &acc[i][0][0], v, kept, out0 / 16 + i, row0,
-                                                     n0, m0);
+            store_slab<OUTS, ROWS, S::TR, ACTIVATES, true>(a, &acc[i][0][0], v, kept,
+                                                           out0 / 16 + i, row0, n0, m0, [] {});
         __syncthreads();
     }
 }

@@ -10,8 +10,8 @@
  * a turn, and add their int32 sums in shared memory. What counts is that loads are under way all
  * the time: one batch is on its way while one is multiplied, the first batch of the next tile while
  * the results of a tile are written, and what the results need of a tile (scale, outlier weights,
- * codes at the spikes, residual) comes beside its weights. Measured on an H200 without the last
- * two: 2.5 of 4.3 TB/s.
+ * codes at the spikes, residual) comes beside its weights. For cards before Hopper, which has
+ * linear_i8_ring.cu, and for what has no room there; an H200 reads 3.1 of 4.3 TB/s with it.
  */
 #include "linear_epilogue.cuh"
 #include "linear_variants.h"
@@ -197,8 +197,6 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     point_to_rows<TILES>(w, a, blockIdx.x * OUTS);
     load_weights<TILES, DEEP>(even, w, k_first, a.k_pad);
     for (int32_t i = threadIdx.x; i < 2 * 8 * GROUPS * OUTS; i += THREADS) (&sums[0][0])[i] = 0;
-    wait_for_launch_before();
-    let_next_launch_begin();
     load_tokens<GROUPS>(&tokens, a);
 #pragma unroll
     for (int j = 0; j < GROUPS; j++)
@@ -222,8 +220,6 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
             point_to_rows<TILES>(w, a, next * OUTS);
             load_weights<TILES, DEEP>(even, w, k_first, a.k_pad);
             load_x(even, x, k_first, a.k_pad);
-        } else if (warp == 0) {
-            ask_for_next(a, lane, 32);
         }
 #pragma unroll
         for (int q = 0; q < L::OUTLIERS; q++)
@@ -247,33 +243,23 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
 }
 
 template <int GROUPS, int TILES, int DEEP, int BLOCKS, bool WITH_X>
-static cudaError_t launch(const nr_cuda_linear_i8_args *a, bool overlap, cudaStream_t stream) {
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
+static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
     int32_t tiles = (a->n_out + 16 * TILES - 1) / (16 * TILES);
-    config.gridDim = dim3((unsigned)NR_MIN(tiles, a->n_multiprocessors * BLOCKS));
-    config.blockDim = dim3(THREADS);
-    config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = overlap && a->sm == 90; /* other code does not wait */
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    return cudaLaunchKernelEx(&config, k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS, WITH_X>, *a);
+    const unsigned blocks = (unsigned)NR_MIN(tiles, a->n_multiprocessors * BLOCKS);
+    k_linear_i8_stream<GROUPS, TILES, DEEP, BLOCKS, WITH_X><<<blocks, THREADS, 0, stream>>>(*a);
+    return cudaGetLastError();
 }
 
-/* Shapes worth trying; names as in linear_variants.h. The first two were the best of those without
- * activations in a batch. */
+/* Shapes worth trying; names as in linear_variants.h. Those that did not pay are in
+ * docs/CUDA_KERNELS.md. */
 struct stream_way {
     int rows;
     const char *name;
-    cudaError_t (*launch)(const nr_cuda_linear_i8_args *, bool, cudaStream_t);
+    cudaError_t (*launch)(const nr_cuda_linear_i8_args *, cudaStream_t);
 };
 static const stream_way ways[] = {
-    {8, "2,1,3", launch<1, 2, 1, 3, false>},   {8, "1,2,3", launch<1, 1, 2, 3, false>},
-    {8, "2,1,3 x", launch<1, 2, 1, 3, true>},  {8, "1,2,3 x", launch<1, 1, 2, 3, true>},
-    {8, "1,2,2 x", launch<1, 1, 2, 2, true>},  {8, "1,3,2 x", launch<1, 1, 3, 2, true>},
-    {8, "2,1,2 x", launch<1, 2, 1, 2, true>},  {8, "2,2,2 x", launch<1, 2, 2, 2, true>},
-    {8, "1,1,4 x", launch<1, 1, 1, 4, true>},  {32, "1,1,3", launch<4, 1, 1, 3, false>},
+    {8, "2,1,3", launch<1, 2, 1, 3, false>},  {8, "1,2,3 x", launch<1, 1, 2, 3, true>},
+    {8, "1,1,4 x", launch<1, 1, 1, 4, true>}, {32, "1,1,3", launch<4, 1, 1, 3, false>},
     {32, "1,1,2 x", launch<4, 1, 1, 2, true>},
 };
 int nr_cuda_stream_ways(void) {
@@ -286,18 +272,17 @@ const char *nr_cuda_stream_way(int way, int *rows_max) {
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream) {
     if (a->m > ways[way].rows || a->k_pad % 16) return cudaErrorInvalidValue;
-    return ways[way].launch(a, false, stream);
+    return ways[way].launch(a, stream);
 }
 
-cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
-                                     cudaStream_t stream) {
+cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
     if (a->m > NR_CUDA_STREAM_ROWS_MAX || a->k_pad % 16) return cudaErrorInvalidValue;
     /* As measured on an H200: 32 outputs a block where that still gives every multiprocessor its
-     * blocks (12288 x 4096, m 1: 15.5 us against 18.1), else 16 (4096 x 4096: 8.6 against 9.8). */
+     * blocks (12288 x 4096, m 1: 16.2 us against 18.6), else 16 (4096 x 4096: 8.8 against 10.0). */
     if (a->m <= 8 && a->n_out >= 64 * a->n_multiprocessors)
-        return launch<1, 2, 1, 3, true>(a, overlap, stream);
-    if (a->m <= 8) return launch<1, 1, 2, 3, true>(a, overlap, stream);
-    if (a->m <= 16) return launch<2, 2, 1, 2, false>(a, overlap, stream);
-    if (a->m <= 32) return launch<4, 1, 1, 3, false>(a, overlap, stream);
-    return launch<8, 2, 1, 1, false>(a, overlap, stream);
+        return launch<1, 2, 1, 3, false>(a, stream);
+    if (a->m <= 8) return launch<1, 1, 2, 3, true>(a, stream);
+    if (a->m <= 16) return launch<2, 2, 1, 2, false>(a, stream);
+    if (a->m <= 32) return launch<4, 1, 1, 2, true>(a, stream);
+    return launch<8, 2, 1, 1, false>(a, stream);
 }

@@ -16,83 +16,66 @@
 #ifndef NR_LINEAR_TILE_CUH
 #define NR_LINEAR_TILE_CUH
 
+#include "cuda_activate.cuh"
 #include "linear_epilogue.cuh"
 #include "linear_variants.h"
 
-/* What the results need beside sums and codes: of the tokens, of the weight rows. */
-template <int OUTS, int ROWS> struct tile_values {
-    float sx[ROWS];
-    float spike[NR_CUDA_SPIKES][ROWS];
-    float outlier[NR_CUDA_TILE_OUTLIERS][ROWS];
+/* What the results need beside sums and codes: of the tokens, of the weight rows. A token's are its
+ * scale, spikes and outliers, side by side with those of the token beside it, as a lane needs them;
+ * rows of 28 keep the four pairs that a warp looks at apart. */
+#define TOKEN_VALUES (1 + NR_CUDA_SPIKES + NR_CUDA_TILE_OUTLIERS)
+template <int OUTS, int ROWS> struct __align__(16) tile_values {
+    float tokens[ROWS / 2][28]; /* [TOKEN_VALUES][2] */
     float scale[OUTS], bias[OUTS];
     float outlier_weight[NR_CUDA_TILE_OUTLIERS][OUTS];
 };
 
-/* A thread's share of the values, of THREADS threads. They are all loaded before the first is put
- * into shared memory, since a load does not pass a store: one after the other they take as long as
- * a tile. Columns that are not there are 0 * -0, which changes no sum, not even the sign of a zero:
- * the epilogue needs no branches then. */
-template <int THREADS, int OUTS, int ROWS> struct value_loads {
-    static const int OF_ROWS = (ROWS + THREADS - 1) / THREADS;
-    static const int OF_OUTS = (OUTS + THREADS - 1) / THREADS;
-    float4 spike[OF_ROWS];
-    float sx[OF_ROWS], x[NR_CUDA_TILE_OUTLIERS][OF_ROWS];
-    float scale[OF_OUTS], bias[OF_OUTS], w[NR_CUDA_TILE_OUTLIERS][OF_OUTS];
-
-    __device__ __forceinline__ void load(const nr_cuda_linear_i8_args &a, int32_t n0, int32_t m0,
-                                         int thread) {
-        int32_t column[NR_CUDA_TILE_OUTLIERS];
+/* Columns of outliers, 0 where there are none; loaded well before the values are asked for. */
+struct outlier_list {
+    int32_t column[NR_CUDA_TILE_OUTLIERS];
+    __device__ __forceinline__ explicit outlier_list(const nr_cuda_linear_i8_args &a) {
 #pragma unroll
         for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++)
             column[o] = o < a.n_outliers ? a.outlier_columns[o] : 0;
-#pragma unroll
-        for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++) {
-            const bool there = o < a.n_outliers;
-#pragma unroll
-            for (int q = 0; q < OF_ROWS; q++) {
-                int32_t row = min(m0 + thread + q * THREADS, a.m - 1);
-                x[o][q] = there ? a.x[row * a.ldx + column[o]] : 0.0f;
-            }
-#pragma unroll
-            for (int q = 0; q < OF_OUTS; q++) {
-                int32_t n = min(n0 + thread + q * THREADS, a.n_out_pad - 1);
-                w[o][q] = there ? a.outlier_weights[o * a.n_out_pad + n] : -0.0f;
-            }
-        }
-#pragma unroll
-        for (int q = 0; q < OF_ROWS; q++) {
-            int32_t row = min(m0 + thread + q * THREADS, a.m - 1);
-            spike[q] = *(const float4 *)(a.spike_val + row * NR_CUDA_SPIKES);
-            sx[q] = a.sx[row];
-        }
-#pragma unroll
-        for (int q = 0; q < OF_OUTS; q++) {
-            int32_t n = min(n0 + thread + q * THREADS, a.n_out_pad - 1);
-            scale[q] = a.scale[n];
-            bias[q] = a.bias ? a.bias[n] : 0.0f;
-        }
-    }
-    __device__ __forceinline__ void put(tile_values<OUTS, ROWS> *v, int thread) const {
-#pragma unroll
-        for (int q = 0; q < OF_ROWS; q++) {
-            int32_t r = thread + q * THREADS;
-            if (r >= ROWS) continue;
-            v->sx[r] = sx[q];
-            v->spike[0][r] = spike[q].x, v->spike[1][r] = spike[q].y;
-            v->spike[2][r] = spike[q].z, v->spike[3][r] = spike[q].w;
-#pragma unroll
-            for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++) v->outlier[o][r] = x[o][q];
-        }
-#pragma unroll
-        for (int q = 0; q < OF_OUTS; q++) {
-            int32_t i = thread + q * THREADS;
-            if (i >= OUTS) continue;
-            v->scale[i] = scale[q], v->bias[i] = bias[q];
-#pragma unroll
-            for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++) v->outlier_weight[o][i] = w[o][q];
-        }
     }
 };
+
+/* A thread's share of the values, of THREADS threads: copied into shared memory on their own, there
+ * when the thread has waited for its copies. Loads into registers would not pass the stores of
+ * those before them, and one after the other they take as long as a tile. A bias that is not there
+ * is -0, a column 0 * -0, which changes no sum, not even the sign of a zero: the epilogue needs no
+ * branches then. */
+template <int THREADS, int OUTS, int ROWS>
+static __device__ __forceinline__ void copy_values(tile_values<OUTS, ROWS> *v,
+                                                   const nr_cuda_linear_i8_args &a,
+                                                   const outlier_list &outliers, int32_t n0,
+                                                   int32_t m0, int thread) {
+    for (int32_t r = thread; r < ROWS; r += THREADS) {
+        const int32_t row = min(m0 + r, a.m - 1);
+        const float *x = a.x + row * a.ldx;
+        float *token = &v->tokens[r / 2][r % 2];
+        copy_4(token, a.sx + row, true);
+#pragma unroll
+        for (int s = 0; s < NR_CUDA_SPIKES; s++)
+            copy_4(token + 2 * (1 + s), a.spike_val + row * NR_CUDA_SPIKES + s, true);
+#pragma unroll
+        for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++)
+            copy_4(token + 2 * (1 + NR_CUDA_SPIKES + o), x + outliers.column[o], o < a.n_outliers);
+    }
+    for (int32_t i = thread; i < OUTS; i += THREADS) {
+        const int32_t n = min(n0 + i, a.n_out_pad - 1);
+        copy_4(&v->scale[i], a.scale + n, true);
+        if (a.bias) copy_4(&v->bias[i], a.bias + n, true);
+        else v->bias[i] = -0.0f;
+#pragma unroll
+        for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++) {
+            float *w = &v->outlier_weight[o][i];
+            if (o < a.n_outliers) copy_4(w, a.outlier_weights + o * a.n_out_pad + n, true);
+            else *w = -0.0f;
+        }
+    }
+    copy_commit();
+}
 
 /* ---- spikes */
 
@@ -167,47 +150,78 @@ template <int STEP> static __device__ __forceinline__ int32_t chunk_at(int32_t r
     return r * STEP + (STEP == 128 ? c ^ (r & 7) : (c ^ (r >> 1)) & 3) * 16;
 }
 
-/* Codes kept for weight rows g and g + 8 of sixteen `slab` at a token: [4 spikes][2], 8 bytes. 32
- * bytes are exchanged by bits of the token, so that the epilogue's lanes meet no bank twice. */
-template <int OUTS>
-static __device__ __forceinline__ int32_t kept_at(int32_t token, int32_t slab, int32_t g) {
-    return token * 4 * OUTS + ((2 * slab + g / 4) ^ (token / 2 & 3)) * 32 + g % 4 * 8;
+/* Codes are kept, each code + 128, as words of two spikes (`half` of the four) and two weight rows,
+ * g and g + 8 of sixteen: [token][blocks of 32 bytes][g]. The block of the sixteen rows `slab`,
+ * half and token is these bits exclusive-ored, and its lowest two are its banks: for the lanes of
+ * the epilogue, four pairs of tokens side by side, they differ, and who keeps spikes goes through
+ * the slabs in an order in which they differ too. */
+static __device__ __forceinline__ int32_t block_of_slab(int32_t slab) {
+    return (slab >> 1 & 1) | (slab & 1) << 1 | (slab >> 1) << 2;
+}
+static __device__ __forceinline__ int32_t block_of(int32_t token, int32_t half) {
+    return (token / 2 & 3) ^ half;
 }
 
-/* Keep the spikes of a stage; w: its weight tile. By n_warps warps, OF_WARP of a warp a spike: 8,
- * and two spikes at a time, where few warps have them all; 32 where all warps of a block wait. */
-template <int OUTS, int OF_WARP, typename ENTRY, int STEP, int ROWS>
-static __device__ __forceinline__ void keep_spikes(uint8_t *kept,
+/* Where the codes of a tile are kept, those of a token from of(token) on. */
+struct kept_here {
+    uint8_t *kept;
+    __device__ __forceinline__ uint8_t *of(int32_t) const { return kept; }
+};
+
+/* A spike on its way from a stage to where it is kept: its token and place among the four, and the
+ * first of the slabs that this thread goes through (the others are exclusive-ored to it). */
+struct spike_way {
+    int32_t token, place, slab;
+    uint32_t k;
+};
+template <int OF_WARP, int STEP>
+static __device__ __forceinline__ spike_way way_of(uint32_t entry, int lane) {
+    spike_way s;
+    s.k = entry % STEP;
+    s.place = (int32_t)(entry / STEP) % NR_CUDA_SPIKES;
+    s.token = (int32_t)(entry / STEP) / NR_CUDA_SPIKES;
+    int32_t other = (lane / 8 ^ block_of(s.token, s.place / 2)) & 3; /* banks than the lane's own */
+    s.slab = OF_WARP == 8 ? other >> 1 | (other & 1) << 1 : lane / 8;
+    return s;
+}
+
+/* Keep the spikes entry[first] .. entry[end - 1] of a stage; w: its weight tile. By n_warps warps,
+ * OF_WARP threads a spike and TIMES spikes of a thread at once: 8 threads where few warps have all
+ * spikes of a stage, 32 where all warps of a block wait. */
+template <int OUTS, int OF_WARP, int TIMES, class KEPT, typename ENTRY, int STEP, int ROWS>
+static __device__ __forceinline__ void keep_spikes(KEPT kept,
                                                    const spike_list<ENTRY, STEP, ROWS> *l,
-                                                   const uint8_t *w, int32_t s, int warp,
-                                                   int n_warps) {
-    const int APART = OF_WARP / 8, PAIRS = OUTS / 16 / APART, TIMES = OF_WARP == 8 ? 2 : 1;
+                                                   const uint8_t *w, int32_t first, int32_t end,
+                                                   int warp, int n_warps) {
+    const int PAIRS = OUTS / 16 / (OF_WARP / 8); /* of weight rows: of four slabs, the next four */
+    const int LOW = OF_WARP == 8 ? NR_MIN(PAIRS, 4) : 1;
     const int ABREAST = 32 / OF_WARP, lane = threadIdx.x % 32, g = lane % 8;
-    const int32_t end = l->at[s + 1], slab = lane % OF_WARP / 8;
-    for (int32_t i = l->at[s] + TIMES * ABREAST * warp; i < end; i += TIMES * ABREAST * n_warps) {
-        uint32_t which[TIMES], pair[TIMES][PAIRS];
+    for (int32_t i = first + TIMES * ABREAST * warp; i < end; i += TIMES * ABREAST * n_warps) {
+        spike_way way[TIMES];
+        uint32_t pair[TIMES][PAIRS];
 #pragma unroll
         for (int u = 0; u < TIMES; u++) {
-            uint32_t entry = l->entry[min(i + u * ABREAST + lane / OF_WARP, end - 1)];
-            uint32_t k = entry % STEP;
-            const uint8_t *src = w + chunk_at<STEP>(16 * slab + g, (int32_t)k / 16) + k % 16;
-            which[u] = entry / STEP;
+            way[u] = way_of<OF_WARP, STEP>(
+                l->entry[min(i + u * ABREAST + lane / OF_WARP, end - 1)], lane);
+            const uint8_t *src =
+                w + chunk_at<STEP>(g, (int32_t)way[u].k / 16) + way[u].k % 16;
 #pragma unroll
             for (int j = 0; j < PAIRS; j++) {
-                const uint8_t *two = src + 16 * j * APART * STEP;
-                pair[u][j] = two[0] | (uint32_t)two[8 * STEP] << 8;
+                const int32_t row = 16 * (j % LOW ^ way[u].slab) + 64 * (j / LOW);
+                const uint8_t *two = src + row * STEP;
+                pair[u][j] = (two[0] | (uint32_t)two[8 * STEP] << 8) ^ 0x8080u;
             }
         }
 #pragma unroll
         for (int u = 0; u < TIMES; u++) {
             if (i + u * ABREAST + lane / OF_WARP >= end) continue;
-            int32_t token = (int32_t)(which[u] / NR_CUDA_SPIKES);
-            uint8_t *even = kept + which[u] % NR_CUDA_SPIKES * 2, *odd = even;
-            even += kept_at<OUTS>(token, slab, g);
-            odd += kept_at<OUTS>(token, slab + APART, g);
+            const int32_t token = way[u].token, place = way[u].place;
+            const int32_t block = block_of_slab(way[u].slab) ^ block_of(token, place / 2);
+            uint8_t *at = kept.of(token) + token * 4 * OUTS + g * 4 + place % 2 * 2;
 #pragma unroll
             for (int j = 0; j < PAIRS; j++)
-                *(uint16_t *)((j % 2 ? odd : even) + j / 2 * APART * 128) = (uint16_t)pair[u][j];
+                *(uint16_t *)(at + (block_of_slab(j % LOW) ^ block) * 32 + j / LOW * 256) =
+                    (uint16_t)pair[u][j];
         }
     }
 }
@@ -219,16 +233,24 @@ struct eight {
     float y[8];
 };
 
-/* Residuals of groups j and j + 1; at: of the lane's first token and weight row, NULL: none. */
+/* Where a lane's results go: its first token and weight row, those rows of its tokens that are in
+ * the matrix, for each of its two weight rows (r < rows[i]), and the bytes from token to token. */
+struct lane_results {
+    const uint8_t *residual;
+    uint8_t *y;
+    int32_t rows[2], residual_rows[2];
+    uint32_t stride;
+};
+
+/* Residuals of groups j and j + 1; -0, which changes no sum, where there are none. */
 template <int GROUPS>
-static __device__ __forceinline__ void load_residuals(eight *e, const nr_cuda_linear_i8_args &a,
-                                                      const float *at, int j, int32_t rows_left,
-                                                      const bool inside[2]) {
+static __device__ __forceinline__ void load_residuals(eight *e, const lane_results *to, int j) {
 #pragma unroll
     for (int i = 0; i < 8; i++) {
-        int r = 8 * (j + i / 4) + i / 2 % 2;
-        bool here = at && j + i / 4 < GROUPS && r < rows_left && inside[i % 2];
-        e->y[i] = here ? at[r * a.ldy + i % 2 * 8] : 0.0f;
+        uint32_t r = 8 * (j + i / 4) + i / 2 % 2;
+        const float *at = (const float *)(to->residual + (uint64_t)r * to->stride);
+        bool here = j + i / 4 < GROUPS && (int32_t)r < to->residual_rows[i % 2];
+        e->y[i] = here ? at[i % 2 * 8] : -0.0f;
     }
 }
 
@@ -237,73 +259,77 @@ struct row_values {
     float scale[2], bias[2], weight[NR_CUDA_TILE_OUTLIERS][2];
 };
 
-/* Sums of groups j and j + 1 to results before activation and residual. token: the lane's first of
- * group 0, in the tile; kept: its codes. */
-template <int OUTS, int ROWS, int GROUPS>
-static __device__ __forceinline__ void finish(eight *e, const nr_cuda_linear_i8_args &a,
-                                              const int32_t *acc,
-                                              const tile_values<OUTS, ROWS> *v,
-                                              const row_values *w, const uint8_t *kept, int token,
-                                              int j) {
-    const int N = GROUPS - j < 2 ? 1 : 2;
+/* Sums of the group at acc to results before activation and residual: y[2 tokens][2 weight rows].
+ * token: the lane's pair of them; kept: their codes, of the first and second half of the spikes. */
+template <int OUTS>
+static __device__ __forceinline__ void finish(float y[4], const nr_cuda_linear_i8_args &a,
+                                              const int32_t acc[4], const float token[28],
+                                              const row_values *w, const uint8_t *kept[2]) {
+    const float4 *two = (const float4 *)token; /* two values of two tokens */
+    const float4 first = two[0], second = two[1], third = two[2];
+    const float spike[NR_CUDA_SPIKES][2] = {
+        {first.z, first.w}, {second.x, second.y}, {second.z, second.w}, {third.x, third.y}};
 #pragma unroll
-    for (int q = 0; q < N; q++) {
-        float2 sx = *(const float2 *)&v->sx[token + 8 * (j + q)];
+    for (int i = 0; i < 4; i++) {
+        float scale = __fmul_rn(i / 2 ? first.y : first.x, w->scale[i % 2]);
+        y[i] = __fmaf_rn((float)acc[i % 2 * 2 + i / 2], scale, w->bias[i % 2]);
+    }
+    if (a.n_outliers > 0) {
+#pragma unroll
+        for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++) {
+            const float4 v = two[(1 + NR_CUDA_SPIKES + o) / 2];
+            const float x[2] = {o % 2 ? v.x : v.z, o % 2 ? v.y : v.w};
+#pragma unroll
+            for (int i = 0; i < 4; i++) y[i] = __fmaf_rn(x[i / 2], w->weight[o][i % 2], y[i]);
+        }
+    }
+    uint32_t codes[2][2];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        codes[i / 2][i % 2] = *(const uint32_t *)(kept[i / 2] + i % 2 * 4 * OUTS);
+#pragma unroll
+    for (int s = 0; s < NR_CUDA_SPIKES; s++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            float value = (float)acc[4 * (j + q) + i % 2 * 2 + i / 2];
-            float scale = __fmul_rn(i / 2 ? sx.y : sx.x, w->scale[i % 2]);
-            e->y[4 * q + i] = a.bias ? __fmaf_rn(value, scale, w->bias[i % 2])
-                                     : __fmul_rn(value, scale);
+            float code = offset_code_at(codes[s / 2][i / 2], s % 2 * 2 + i % 2);
+            y[i] = __fmaf_rn(spike[s][i / 2], __fmul_rn(code, w->scale[i % 2]), y[i]);
         }
+}
+
+static __device__ __forceinline__ lane_results results_of(const nr_cuda_linear_i8_args &a,
+                                                          int32_t n, int32_t m) {
+    const int64_t first = m * a.ldy + n;
+    lane_results to;
+    to.residual = (const uint8_t *)(a.residual + (a.residual ? first : 0));
+    to.y = (uint8_t *)(a.y + first);
+    to.stride = (uint32_t)a.ldy * (uint32_t)sizeof(float);
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        to.rows[i] = n + 8 * i < a.n_out ? a.m - m : 0;
+        to.residual_rows[i] = a.residual ? to.rows[i] : 0;
     }
-#pragma unroll
-    for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++) {
-        if (a.n_outliers == 0) break;
-#pragma unroll
-        for (int q = 0; q < N; q++) {
-            float2 x = *(const float2 *)&v->outlier[o][token + 8 * (j + q)];
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                e->y[4 * q + i] =
-                    __fmaf_rn(i / 2 ? x.y : x.x, w->weight[o][i % 2], e->y[4 * q + i]);
-        }
-    }
-#pragma unroll
-    for (int q = 0; q < N; q++) {
-        uint2 codes[2];
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-            codes[i] = *(const uint2 *)(kept + (8 * (j + q) + i) * 4 * OUTS);
-#pragma unroll
-        for (int s = 0; s < NR_CUDA_SPIKES; s++) {
-            float2 x = *(const float2 *)&v->spike[s][token + 8 * (j + q)];
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                uint32_t word = s / 2 ? codes[i / 2].y : codes[i / 2].x;
-                float code = __fmul_rn(code_at(word, s % 2 * 2 + i % 2), w->scale[i % 2]);
-                e->y[4 * q + i] = __fmaf_rn(i / 2 ? x.y : x.x, code, e->y[4 * q + i]);
-            }
-        }
-    }
+    return to;
 }
 
 /* All results of a lane in sixteen weight rows, by GROUPS times eight tokens from row0 of the tile
- * on; acc: [GROUPS][4]. Residuals come while the group in front of theirs is computed. */
-template <int OUTS, int ROWS, int GROUPS, bool ACTIVATES>
+ * on; acc: [GROUPS][4]. Residuals, where there may be some (ADDS), come while groups in front of
+ * theirs are computed, the first while `wait` waits for sums, values and codes. */
+template <int OUTS, int ROWS, int GROUPS, bool ACTIVATES, bool ADDS, class WAIT>
 static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &a,
                                                   const int32_t *acc,
                                                   const tile_values<OUTS, ROWS> *v,
                                                   const uint8_t *kept, int slab, int row0,
-                                                  int32_t n0, int32_t m0) {
+                                                  int32_t n0, int32_t m0, const WAIT &wait) {
+    const int AHEAD = GROUPS <= 10 ? 2 : 1; /* pairs of groups whose residuals are on their way */
     const int lane = threadIdx.x % 32, g = lane / 4, token = row0 + lane % 4 * 2;
-    const int32_t out = 16 * slab + g, rows_left = a.m - m0 - token;
-    const bool inside[2] = {n0 + out < a.n_out, n0 + out + 8 < a.n_out};
-    const int64_t first = (m0 + token) * a.ldy + n0 + out;
-    const float *residual_at = a.residual ? a.residual + first : NULL;
-    float *y = a.y + first;
+    const int32_t out = 16 * slab + g;
+    const lane_results to = results_of(a, n0 + out, m0 + token);
     row_values w;
-    eight residual[2];
+    eight residual[AHEAD + 1];
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++)
+        if (ADDS) load_residuals<GROUPS>(&residual[i], &to, 2 * i);
+    wait();
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         w.scale[h] = v->scale[out + 8 * h], w.bias[h] = v->bias[out + 8 * h];
@@ -311,21 +337,29 @@ static __device__ __forceinline__ void store_slab(const nr_cuda_linear_i8_args &
         for (int o = 0; o < NR_CUDA_TILE_OUTLIERS; o++)
             w.weight[o][h] = v->outlier_weight[o][out + 8 * h];
     }
-    kept += kept_at<OUTS>(token, slab, g);
-    load_residuals<GROUPS>(&residual[0], a, residual_at, 0, rows_left, inside);
+    const int32_t block = block_of_slab(slab) ^ block_of(token, 0);
+    const uint8_t *codes = kept + token * 4 * OUTS + g * 4;
 #pragma unroll
     for (int j = 0; j < GROUPS; j += 2) {
         eight e;
-        load_residuals<GROUPS>(&residual[(j / 2 + 1) % 2], a, residual_at, j + 2, rows_left,
-                               inside);
-        finish<OUTS, ROWS, GROUPS>(&e, a, acc, v, &w, kept, token, j);
+        if (ADDS)
+            load_residuals<GROUPS>(&residual[(j / 2 + AHEAD) % (AHEAD + 1)], &to, j + 2 * AHEAD);
+#pragma unroll
+        for (int q = 0; q < 2 && j + q < GROUPS; q++) {
+            const uint8_t *group = codes + 8 * (j + q) * 4 * OUTS;
+            const uint8_t *halves[2] = {group + block * 32, group + (block ^ 1) * 32};
+            finish<OUTS>(&e.y[4 * q], a, acc + 4 * (j + q), v->tokens[token / 2 + 4 * (j + q)], &w,
+                         halves);
+        }
+        if (ACTIVATES) activate_each<8>(e.y, a.activation);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
-            int r = 8 * (j + i / 4) + i / 2 % 2;
+            uint32_t r = 8 * (j + i / 4) + i / 2 % 2;
+            float *y = (float *)(to.y + (uint64_t)r * to.stride);
             if (j + i / 4 >= GROUPS) continue;
-            float value = ACTIVATES ? vm_activate(e.y[i], a.activation) : e.y[i];
-            if (a.residual) value = __fadd_rn(residual[j / 2 % 2].y[i], value);
-            if (r < rows_left && inside[i % 2]) y[r * a.ldy + i % 2 * 8] = value;
+            float value = e.y[i];
+            if (ADDS) value = __fadd_rn(residual[j / 2 % (AHEAD + 1)].y[i], value);
+            if ((int32_t)r < to.rows[i % 2]) y[i % 2 * 8] = value;
         }
     }
 }

@@ -16,9 +16,8 @@ extern "C" {
 #define NR_CUDA_STREAM_ROWS_MAX 64
 
 /* Weights from memory straight into registers, each byte once; m <= NR_CUDA_STREAM_ROWS_MAX,
- * k_pad a multiple of 16. overlap: launch while the kernel before still runs (sm_90). */
-cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, bool overlap,
-                                     cudaStream_t stream);
+ * k_pad a multiple of 16. */
+cudaError_t nr_cuda_linear_i8_stream(const nr_cuda_linear_i8_args *a, cudaStream_t stream);
 /* Ways to do it, for the lab: `tiles of 16 weight rows a block, depth of a batch, blocks of a
  * multiprocessor`, x: activations come with a batch. For up to rows_max rows, which are set;
  * cudaErrorInvalidValue where m is more. */
@@ -26,6 +25,16 @@ int nr_cuda_stream_ways(void);
 const char *nr_cuda_stream_way(int way, int *rows_max);
 cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int way,
                                          cudaStream_t stream);
+/* Weights through a ring in shared memory, which fills before the launch before has ended: sm 90,
+ * up to 8 rows, what tiles need, and codes of the rows that leave room. way: one of
+ * nr_cuda_ring_ways(), or -1 for what suits; the first where the codes leave no room. */
+cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
+bool nr_cuda_ring_fits(const nr_cuda_linear_i8_args *a);
+typedef struct nr_cuda_ring_way {
+    int kb, window; /* of shared memory a block; stages on their way at most */
+} nr_cuda_ring_way;
+int nr_cuda_ring_ways(void);
+const nr_cuda_ring_way *nr_cuda_ring_way_of(int way);
 /* Tiles of 128x128 (or 64x64 where small) in shared memory, mma.sync; any m, and what tiles need. */
 cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
                                    cudaStream_t stream);
@@ -34,8 +43,8 @@ cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
 cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
 bool nr_cuda_wgmma_fits(const nr_cuda_linear_i8_args *a);
 typedef struct nr_cuda_tile_way {
-    int outs, rows;   /* weight rows and tokens of a tile */
-    int across, down; /* blocks of a cluster with the same tokens, with the same weights */
+    int outs, rows, step; /* weight rows and tokens of a tile, codes of k a stage */
+    int split;            /* blocks of a cluster that share a tile's k */
 } nr_cuda_tile_way;
 int nr_cuda_wgmma_ways(void);
 const nr_cuda_tile_way *nr_cuda_wgmma_way(int way);

@@ -245,5 +245,6 @@ void nr_decoder_project(nr_backend *be, float *y, const float *x, int64_t rows, 
                                           .m = rows,
                                           .linear = w,
                                           .activation = activation,
-                                          .residual = residual});
+                                          .residual = residual,
+                                          .x_spent = true});
 }

@@ -102,7 +102,8 @@ int64_t nr_decoder_take_last(nr_decoder *m, nr_backend *be, const nr_span *spans
 /* m->logits of the first n rows of m->logits_in. */
 const float *nr_decoder_head(nr_decoder *m, nr_backend *be, int64_t n);
 
-/* y [rows, n_out] = activation(x [rows, n_in] w^T + bias), + residual where there is one. */
+/* y [rows, n_out] = activation(x [rows, n_in] w^T + bias), + residual where there is one. x is
+ * scratch that nobody reads afterwards. */
 void nr_decoder_project(nr_backend *be, float *y, const float *x, int64_t rows, const nr_linear *w,
                         nr_activation activation, const float *residual);
 

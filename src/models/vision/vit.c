@@ -79,8 +79,12 @@ static void project(nr_vit *m, nr_backend *be, float *y, const float *x, int64_t
                     const nr_wide_linear *w, nr_activation activation, const float *residual) {
     nr_wide_linear_apply(
         be, w,
-        &(nr_linear_args){
-            .y = y, .x = x, .m = rows, .activation = activation, .residual = residual},
+        &(nr_linear_args){.y = y,
+                          .x = x,
+                          .m = rows,
+                          .activation = activation,
+                          .residual = residual,
+                          .x_spent = true},
         m->r);
 }
 
