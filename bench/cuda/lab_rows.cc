@@ -185,7 +185,7 @@ void lab_check_rows(const lab_card *card) {
             check_ways(name, q, expected, op);
             if (s[1] == 4096 || s[1] == 1024) check_spent(name, q, expected, op);
         }
-        LAB_CHECK(nr_cuda_gated((float *)q.x, in, s[0], s[1], NR_ACTIVATION_SILU, 0));
+        LAB_CHECK(nr_cuda_gated((float *)q.x, s[1], in, s[0], s[1], NR_ACTIVATION_SILU, 0));
         LAB_CHECK(nr_cuda_quantize(&q, 0));
         const quantized expected = take_quantized(&q);
         auto gate = [&](const nr_cuda_quantize_args *w) {
@@ -388,7 +388,7 @@ static void token_gate(token_bed *b, const token_way *way, cudaStream_t s) {
                                          way->overlap, s));
         return;
     }
-    LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
+    LAB_CHECK(nr_cuda_gated((float *)b->q[1].x, FFN, b->gate_up, b->m, FFN, NR_ACTIVATION_SILU, s));
     LAB_CHECK(nr_cuda_quantize(&b->q[1], s));
 }
 
@@ -491,7 +491,7 @@ void lab_time_rows(const lab_card *card) {
             {"quantize 4096", [&](int) { return nr_cuda_quantize(&b.q[0], s); }},
             {"gated",
              [&](int) {
-                 return nr_cuda_gated((float *)b.q[1].x, b.gate_up, m, FFN, NR_ACTIVATION_SILU, s);
+                 return nr_cuda_gated((float *)b.q[1].x, FFN, b.gate_up, m, FFN, NR_ACTIVATION_SILU, s);
              }},
             {"quantize 11008", [&](int) { return nr_cuda_quantize(&b.q[1], s); }},
         };

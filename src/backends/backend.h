@@ -165,8 +165,8 @@ typedef struct nr_backend_ops {
     /* y = (x - mean) / sqrt(var + eps) * gamma + beta; var as the mean of squared deviations */
     void (*layer_norm)(nr_backend *be, float *y, const float *x, int64_t m, int32_t d,
                        const float *gamma, const float *beta, float eps);
-    /* y[m, f] = act(gate_up[i, 0..f)) * gate_up[i, f..2f) */
-    void (*gated)(nr_backend *be, float *y, const float *gate_up, int64_t m, int32_t f,
+    /* y[m, f] = act(gate_up[i, 0..f)) * gate_up[i, f..2f); y may be gate_up, its ldy then 2f */
+    void (*gated)(nr_backend *be, float *y, int64_t ldy, const float *gate_up, int64_t m, int32_t f,
                   nr_activation activation);
     /* y[i] += table[rows[i]]: learned positions. rows is host; rows[i] < rows of the table. */
     void (*add_rows)(nr_backend *be, float *y, int64_t ldy, const float *table, const int32_t *rows,

@@ -190,10 +190,10 @@ static void ref_layer_norm(nr_backend *be, float *y, const float *x, int64_t m, 
     }
 }
 
-static void ref_gated(nr_backend *be, float *y, const float *gate_up, int64_t m, int32_t f,
-                      nr_activation activation) {
+static void ref_gated(nr_backend *be, float *y, int64_t ldy, const float *gate_up, int64_t m,
+                      int32_t f, nr_activation activation) {
     (void)be;
-    for (int64_t row = 0; row < m; row++, y += f, gate_up += 2 * (int64_t)f)
+    for (int64_t row = 0; row < m; row++, y += ldy, gate_up += 2 * (int64_t)f)
         for (int32_t i = 0; i < f; i++) y[i] = vm_activate(gate_up[i], activation) * gate_up[f + i];
 }
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of a forward call: half a prompt of LLaVA, enough for full tiles; scratch grows with it. */
-#define CUDA_PREFILL_ROWS 320
+/* Rows of a forward call: a prompt of LLaVA with its picture; scratch grows with it. */
+#define CUDA_PREFILL_ROWS 640
 
 nr_status nr_device_parse(const char *text, nr_device *out, nr_error *err) {
     char *end;

@@ -147,7 +147,7 @@ static void run_ops(bench *b, nr_backend *be, results *r) {
     run_attention(b, be, r);
     ops->rms_norm(be, r->rms, b->x, ROWS, N_IN, b->gamma, 1e-5f);
     ops->layer_norm(be, r->layer, b->x, ROWS, N_IN, b->gamma, b->gamma, 1e-5f);
-    ops->gated(be, r->gated, b->x, ROWS, N_IN / 2, NR_ACTIVATION_SILU);
+    ops->gated(be, r->gated, N_IN / 2, b->x, ROWS, N_IN / 2, NR_ACTIVATION_SILU);
     memcpy(r->active, b->x, sizeof r->active);
     ops->activate(be, r->active, ROWS * N_IN, NR_ACTIVATION_QUICK_GELU);
     ops->patchify(be, r->patches, b->pixels, 28, 28, 14);

@@ -272,10 +272,10 @@ static void far_layer_norm(nr_backend *be, float *y, const float *x, int64_t m, 
     far_leave(be);
 }
 
-static void far_gated(nr_backend *be, float *y, const float *gate_up, int64_t m, int32_t f,
-                      nr_activation activation) {
+static void far_gated(nr_backend *be, float *y, int64_t ldy, const float *gate_up, int64_t m,
+                      int32_t f, nr_activation activation) {
     nr_backend *cpu = far_op(be, y, gate_up);
-    cpu->ops->gated(cpu, y, gate_up, m, f, activation);
+    cpu->ops->gated(cpu, y, ldy, gate_up, m, f, activation);
     far_leave(be);
 }
 

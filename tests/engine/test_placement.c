@@ -141,10 +141,12 @@ static void test_to_the_byte(void **state) {
     assert_non_null(strstr(least.placement, "as asked"));
     o = on_card();
     o.vram_bytes_max = least.vram_bytes;
+    nr_memory_plan most = plan_of(model, &o); /* pages of 2 MiB may hold more than the least */
     MUST(nr_engine_open(model, &o, &engine, err));
     nr_memory_plan p = nr_engine_get_plan(engine);
     assert_int_equal(p.vram_bytes, least.vram_bytes);
-    assert_int_equal(p.ram_bytes, least.ram_bytes);
+    assert_int_equal(p.ram_bytes, most.ram_bytes);
+    assert_true(p.ram_bytes <= least.ram_bytes);
     nr_engine_info info = nr_engine_get_info(engine);
     assert_string_equal(info.placement, p.placement);
     assert_non_null(strstr(info.device_note, p.placement));

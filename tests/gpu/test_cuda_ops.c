@@ -289,9 +289,15 @@ static void test_gate_positions_activation(void) {
                     gated = guarded_alloc((size_t)(m * d) * 4);
             guarded table = random_floats(4 * d, 1.0f, 62), sums = random_floats(m * ldy, 1.0f, 63);
             float *dx = put_guarded(&x), *dg = put(NULL, gated.bytes), *ds = put_guarded(&sums);
-            ref->ops->gated(ref, gated.data, x.data, m, d, (nr_activation)act);
-            cuda->ops->gated(cuda, dg, dx, m, d, (nr_activation)act);
+            ref->ops->gated(ref, gated.data, d, x.data, m, d, (nr_activation)act);
+            cuda->ops->gated(cuda, dg, d, dx, m, d, (nr_activation)act);
             CHECK_DEVICE(dg, gated, "gated f=%d act=%d", d, act);
+            guarded place = guarded_copy(&x);
+            float *dp = put_guarded(&place);
+            ref->ops->gated(ref, place.data, 2 * d, place.data, m, d, (nr_activation)act);
+            cuda->ops->gated(cuda, dp, 2 * d, dp, m, d, (nr_activation)act);
+            CHECK_DEVICE(dp, place, "gated in place f=%d act=%d", d, act);
+            guarded_free(&place);
             ref->ops->add_rows(ref, sums.data, ldy, table.data, rows, m, d);
             cuda->ops->add_rows(cuda, ds, ldy, put_guarded(&table), rows, m, d);
             CHECK_DEVICE(ds, sums, "add_rows d=%d", d);
@@ -540,7 +546,7 @@ static void run_layer(layer *l, const int32_t *ids, const int32_t *positions, in
     project(&l->out, l->x, l->attn, m, l->x);
     cuda->ops->rms_norm(cuda, l->h, l->x, m, L_D, l->gamma, 1e-5f);
     project(&l->gate_up, l->gate_rows, l->h, m, NULL);
-    cuda->ops->gated(cuda, l->ffn, l->gate_rows, m, L_FFN, NR_ACTIVATION_SILU);
+    cuda->ops->gated(cuda, l->ffn, L_FFN, l->gate_rows, m, L_FFN, NR_ACTIVATION_SILU);
     project(&l->down, l->x, l->ffn, m, l->x);
 }
 

@@ -121,7 +121,7 @@ static void decode(recorder *r, int n, int first_sequence, int32_t first_id,
     }
     project(r, x, attn, n, &r->out);
     project(r, gate, h, n, &r->gate_up);
-    ops->gated(r->be, ffn, gate, n, FFN, NR_ACTIVATION_SILU);
+    ops->gated(r->be, ffn, FFN, gate, n, FFN, NR_ACTIVATION_SILU);
     project(r, x, ffn, n, &r->down);
     for (int i = 0; i < n; i++) ops->copy(r->be, h + i * D, x + i * D, D * sizeof(float));
 }

@@ -80,13 +80,21 @@ static void test_gated_and_positions(void) {
             guarded want = guarded_alloc((size_t)(m * d) * 4);
             guarded table = random_floats(4 * d, 1.0f, 62), base = random_floats(m * ldy, 1.0f, 63);
             guarded sums = guarded_copy(&base);
-            ops_ref.be->ops->gated(ops_ref.be, want.data, x.data, m, d, (nr_activation)act);
+            guarded both = guarded_copy(&x); /* the gate's half is written, the other not */
+            ops_ref.be->ops->gated(ops_ref.be, want.data, d, x.data, m, d, (nr_activation)act);
+            for (int64_t r = 0; r < m; r++)
+                memcpy((float *)both.data + r * 2 * d, (float *)want.data + r * d,
+                       (size_t)d * sizeof(float));
             ops_ref.be->ops->add_rows(ops_ref.be, sums.data, ldy, table.data, rows, m, d);
             for (int b = 0; b < ops_n_tested; b++) {
                 nr_backend *be = ops_tested[b].be;
                 guarded got = guarded_alloc(want.bytes), sum = guarded_copy(&base);
-                be->ops->gated(be, got.data, x.data, m, d, (nr_activation)act);
+                be->ops->gated(be, got.data, d, x.data, m, d, (nr_activation)act);
                 CHECK_SAME(got, want, ops_tested[b].label, "gated f=%d act=%d", d, act);
+                guarded place = guarded_copy(&x);
+                be->ops->gated(be, place.data, 2 * d, place.data, m, d, (nr_activation)act);
+                CHECK_SAME(place, both, ops_tested[b].label, "gated in place f=%d act=%d", d, act);
+                guarded_free(&place);
                 be->ops->add_rows(be, sum.data, ldy, table.data, rows, m, d);
                 CHECK_SAME(sum, sums, ops_tested[b].label, "add_rows d=%d", d);
                 guarded_free(&got);
@@ -94,6 +102,7 @@ static void test_gated_and_positions(void) {
             }
             guarded_free(&x);
             guarded_free(&want);
+            guarded_free(&both);
             guarded_free(&table);
             guarded_free(&base);
             guarded_free(&sums);

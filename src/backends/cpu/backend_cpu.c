@@ -264,14 +264,14 @@ static void cpu_layer_norm(nr_backend *be, float *y, const float *x, int64_t m, 
 static void run_gated(void *ctx, int64_t begin, int64_t end, int i_thread) {
     const rows_job *j = ctx;
     (void)i_thread;
-    j->kernels->gated(j->y + begin * j->d, j->x + begin * 2 * j->d, end - begin, j->d,
+    j->kernels->gated(j->y + begin * j->ldy, j->ldy, j->x + begin * 2 * j->d, end - begin, j->d,
                       j->activation);
 }
 
-static void cpu_gated(nr_backend *be, float *y, const float *gate_up, int64_t m, int32_t f,
-                      nr_activation activation) {
+static void cpu_gated(nr_backend *be, float *y, int64_t ldy, const float *gate_up, int64_t m,
+                      int32_t f, nr_activation activation) {
     run_rows(self(be), m, 2 * (int64_t)f, run_gated,
-             &(rows_job){.y = y, .x = gate_up, .d = f, .activation = activation});
+             &(rows_job){.y = y, .ldy = ldy, .x = gate_up, .d = f, .activation = activation});
 }
 
 static void run_add_rows(void *ctx, int64_t begin, int64_t end, int i_thread) {

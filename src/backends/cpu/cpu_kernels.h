@@ -78,7 +78,7 @@ typedef struct nr_cpu_kernels {
                      float eps);
     void (*layer_norm)(float *y, const float *x, int64_t rows, int32_t d, const float *gamma,
                        const float *beta, float eps);
-    void (*gated)(float *y, const float *gate_up, int64_t rows, int32_t f,
+    void (*gated)(float *y, int64_t ldy, const float *gate_up, int64_t rows, int32_t f,
                   nr_activation activation);
     void (*activate)(float *y, int64_t n, nr_activation activation);
     void (*add_row)(float *y, const float *x, int32_t d);

@@ -190,13 +190,14 @@ static void cuda_layer_norm(nr_backend *be, float *y, const float *x, int64_t m,
                                                       .layer = true});
 }
 
-static void cuda_gated(nr_backend *base, float *y, const float *gate_up, int64_t m, int32_t f,
-                       nr_activation activation) {
+static void cuda_gated(nr_backend *base, float *y, int64_t ldy, const float *gate_up, int64_t m,
+                       int32_t f, nr_activation activation) {
     nr_cuda_backend *be = nr_cuda_self(base);
     if (m <= 0 || f <= 0) return;
     nr_cuda_op *op = nr_cuda_record(be, NR_CUDA_GATED);
     op->y = y;
     op->x = gate_up;
+    op->ldy = ldy;
     op->n = m;
     op->cols = f;
     op->act = activation;
@@ -213,8 +214,8 @@ static void cuda_add_rows(nr_backend *base, float *y, int64_t ldy, const float *
     op->x = table;
     op->n = m;
     op->cols = d;
-    op->u.add_rows.ldy = ldy;
-    op->u.add_rows.rows = device_rows;
+    op->ldy = ldy;
+    op->u.add_rows = device_rows;
     nr_cuda_submit(be);
 }
 

@@ -10,22 +10,23 @@
 
 #define EARLY_ROWS_MAX 8
 
-/* y of the norm or gate `a` is the x of the linear `b`, row behind row. */
-static bool feeds(const nr_cuda_op *b, const float *y, int64_t m, int32_t d) {
+/* y of the norm or gate `a` is the x of the linear `b`. */
+static bool feeds(const nr_cuda_op *b, const float *y, int64_t ldy, int64_t m, int32_t d) {
     const nr_cuda_quantize_args *q = &b->quantize;
     return b->kind == NR_CUDA_LINEAR_I8 && b->before == NR_CUDA_BEFORE_NONE && q->x == y &&
-           q->m == m && q->n_in == d && q->ldx == d;
+           q->m == m && q->n_in == d && q->ldx == ldy;
 }
 
 static bool fuse_norm(const nr_cuda_op *a, nr_cuda_op *b) {
-    if (a->kind != NR_CUDA_NORM || !feeds(b, a->norm.y, a->norm.m, a->norm.d)) return false;
+    const nr_cuda_norm_args *n = &a->norm;
+    if (a->kind != NR_CUDA_NORM || !feeds(b, n->y, n->d, n->m, n->d)) return false;
     b->before = NR_CUDA_BEFORE_NORM;
     b->norm = a->norm;
     return true;
 }
 
 static bool fuse_gated(const nr_cuda_op *a, nr_cuda_op *b) {
-    if (a->kind != NR_CUDA_GATED || !feeds(b, a->y, a->n, a->cols)) return false;
+    if (a->kind != NR_CUDA_GATED || !feeds(b, a->y, a->ldy, a->n, a->cols)) return false;
     b->before = NR_CUDA_BEFORE_GATED;
     b->x = a->x;
     b->act = a->act;
@@ -152,7 +153,7 @@ static bool fuse_rows(const nr_cuda_backend *be, const nr_cuda_op *a, nr_cuda_op
 static void join_later(const nr_cuda_backend *be, nr_cuda_op *a, nr_cuda_op *b) {
     if (a->kind != NR_CUDA_ATTENTION) return;
     nr_cuda_attention_args *t = &a->u.attention;
-    if (!feeds(b, t->y, (int64_t)t->n_spans * t->m, t->n_heads * t->head_dim)) return;
+    if (!feeds(b, t->y, t->ldy, (int64_t)t->n_spans * t->m, t->n_heads * t->head_dim)) return;
     size_t codes = nr_cuda_place_codes(&b->quantize, be->scratch.region);
     t->workspace = be->scratch.region + codes;
     t->workspace_bytes = be->scratch.region_bytes - codes;

@@ -20,7 +20,8 @@ extern "C" {
 /* norm->y is q->x, norm->d is q->n_in and q->ldx; then as nr_cuda_norm and nr_cuda_quantize. */
 cudaError_t nr_cuda_norm_quantize(const nr_cuda_norm_args *norm, const nr_cuda_quantize_args *q,
                                   bool overlap, cudaStream_t stream);
-/* q->x[m, f] = activation(gate_up[., 0..f)) * gate_up[., f..2f), f = q->n_in = q->ldx. */
+/* q->x[m, f] = activation(gate_up[., 0..f)) * gate_up[., f..2f), f = q->n_in; q->x may be gate_up,
+ * q->ldx then 2f. */
 cudaError_t nr_cuda_gated_quantize(const float *gate_up, nr_activation activation,
                                    const nr_cuda_quantize_args *q, bool overlap,
                                    cudaStream_t stream);

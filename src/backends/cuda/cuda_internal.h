@@ -55,7 +55,7 @@ typedef struct nr_cuda_op {
     int32_t act, rows, cols;
     float *y;
     const float *x;
-    int64_t n; /* values; COPY: bytes */
+    int64_t n, ldy; /* n: values; COPY: bytes */
     nr_cuda_before before; /* LINEAR_I8 */
     nr_cuda_norm_args norm; /* NORM, and LINEAR_I8 behind one */
     nr_cuda_quantize_args quantize; /* LINEAR_I8, RESIDUAL */
@@ -66,10 +66,7 @@ typedef struct nr_cuda_op {
         nr_cuda_rope_args rope;
         nr_cuda_kv_store_args kv_store;
         nr_cuda_attention_args attention;
-        struct {
-            int64_t ldy;
-            const int32_t *rows;
-        } add_rows;
+        const int32_t *add_rows; /* device, rows of the table */
     } u;
 } nr_cuda_op;
 

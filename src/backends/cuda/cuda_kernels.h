@@ -188,7 +188,7 @@ typedef struct nr_cuda_embed_args {
 cudaError_t nr_cuda_embed(const nr_cuda_embed_args *args, cudaStream_t stream);
 
 cudaError_t nr_cuda_activate(float *y, int64_t n, nr_activation activation, cudaStream_t stream);
-cudaError_t nr_cuda_gated(float *y, const float *gate_up, int64_t m, int32_t f,
+cudaError_t nr_cuda_gated(float *y, int64_t ldy, const float *gate_up, int64_t m, int32_t f,
                           nr_activation activation, cudaStream_t stream);
 /* rows: device [m] */
 cudaError_t nr_cuda_add_rows(float *y, int64_t ldy, const float *table, const int32_t *rows,

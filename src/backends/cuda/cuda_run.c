@@ -38,10 +38,9 @@ cudaError_t nr_cuda_run(nr_cuda_backend *be, const nr_cuda_op *op) {
     case NR_CUDA_ACTIVATE: return nr_cuda_activate(op->y, op->n, act, s);
     case NR_CUDA_EMBED: return nr_cuda_embed(&op->u.embed, s);
     case NR_CUDA_NORM: return nr_cuda_norm(&op->norm, s);
-    case NR_CUDA_GATED: return nr_cuda_gated(op->y, op->x, op->n, op->cols, act, s);
+    case NR_CUDA_GATED: return nr_cuda_gated(op->y, op->ldy, op->x, op->n, op->cols, act, s);
     case NR_CUDA_ADD_ROWS:
-        return nr_cuda_add_rows(op->y, op->u.add_rows.ldy, op->x, op->u.add_rows.rows, op->n,
-                                op->cols, s);
+        return nr_cuda_add_rows(op->y, op->ldy, op->x, op->u.add_rows, op->n, op->cols, s);
     case NR_CUDA_ROPE: return nr_cuda_rope(&op->u.rope, s);
     case NR_CUDA_KV_STORE: return nr_cuda_kv_store(&op->u.kv_store, s);
     case NR_CUDA_ATTENTION:

@@ -710,7 +710,7 @@ cudaError_t nr_cuda_gated_quantize(const float *gate_up, nr_activation activatio
     a.in = gate_up;
     a.activation = activation;
     if (fits(&a)) return choose<SOURCE_GATED>(&a, overlap, stream);
-    cudaError_t e = nr_cuda_gated((float *)q->x, gate_up, q->m, q->n_in, activation, stream);
+    cudaError_t e = nr_cuda_gated((float *)q->x, q->ldx, gate_up, q->m, q->n_in, activation, stream);
     return e == cudaSuccess ? nr_cuda_quantize(q, stream) : e;
 }
 

@@ -37,18 +37,18 @@ cudaError_t nr_cuda_activate(float *y, int64_t n, nr_activation activation, cuda
     return cudaGetLastError();
 }
 
-static __global__ void k_gated(float *y, const float *gate_up, int64_t n, int32_t f,
+static __global__ void k_gated(float *y, int64_t ldy, const float *gate_up, int64_t n, int32_t f,
                                nr_activation activation) {
     int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (at >= n) return;
     int64_t row = at / f, i = at % f;
     const float *gate = gate_up + row * 2 * f;
-    y[at] = __fmul_rn(vm_activate(gate[i], activation), gate[f + i]);
+    y[row * ldy + i] = __fmul_rn(vm_activate(gate[i], activation), gate[f + i]);
 }
 
-cudaError_t nr_cuda_gated(float *y, const float *gate_up, int64_t m, int32_t f,
+cudaError_t nr_cuda_gated(float *y, int64_t ldy, const float *gate_up, int64_t m, int32_t f,
                           nr_activation activation, cudaStream_t stream) {
-    k_gated<<<blocks_of(m * f), THREADS, 0, stream>>>(y, gate_up, m * f, f, activation);
+    k_gated<<<blocks_of(m * f), THREADS, 0, stream>>>(y, ldy, gate_up, m * f, f, activation);
     return cudaGetLastError();
 }
 

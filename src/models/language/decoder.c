@@ -83,7 +83,30 @@ static float *take(nr_arena *a, int64_t rows, int64_t cols) {
     return nr_arena_take(a, (size_t)rows * (size_t)cols, sizeof(float));
 }
 
-void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *arenas) {
+static void carve_attention(const nr_decoder *m, nr_decoder_rows *r, nr_arena *a) {
+    const nr_decoder_shape *s = &m->shape;
+    r->qkv = take(a, m->rows_max, nr_decoder_qkv_dim(s));
+    r->attn = take(a, m->rows_max, s->n_heads * s->head_dim);
+}
+
+static void carve_ffn(const nr_decoder *m, nr_decoder_rows *r, int32_t ffn, nr_arena *a) {
+    r->ffn = take(a, m->rows_max, ffn);
+}
+
+/* One block for both, as large as the larger. */
+static void carve_blocks(const nr_decoder *m, nr_decoder_rows *r, int32_t ffn, nr_arena *a) {
+    nr_arena attention = nr_arena_measure(), feed_forward = nr_arena_measure();
+    carve_attention(m, r, &attention);
+    carve_ffn(m, r, ffn, &feed_forward);
+    size_t bytes = NR_MAX(attention.used, feed_forward.used);
+    a->overflow |= attention.overflow | feed_forward.overflow;
+    void *block = nr_arena_take(a, bytes, 1);
+    attention = feed_forward = nr_arena_within(block, bytes);
+    carve_attention(m, r, &attention);
+    carve_ffn(m, r, ffn, &feed_forward);
+}
+
+void nr_decoder_carve_scratch(nr_decoder *m, int32_t ffn, nr_arena *arenas) {
     const nr_decoder_shape *s = &m->shape;
     for (nr_side side = 0; side < NR_SIDES; side++) {
         nr_decoder_rows *r = &m->rows[side];
@@ -91,8 +114,7 @@ void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *arenas) {
         if (!nr_decoder_is_on(m, side)) continue;
         r->x = take(&arenas[side], m->rows_max, s->hidden);
         r->h = take(&arenas[side], m->rows_max, s->hidden);
-        r->qkv = take(&arenas[side], m->rows_max, nr_decoder_qkv_dim(s));
-        r->attn = take(&arenas[side], m->rows_max, s->n_heads * s->head_dim);
+        carve_blocks(m, r, ffn, &arenas[side]);
     }
     nr_arena *head = &arenas[nr_decoder_head_side(m)];
     m->logits_in = take(head, m->logits_rows, s->hidden);
@@ -238,10 +260,15 @@ const float *nr_decoder_head(nr_decoder *m, nr_backend *be, int64_t n) {
 
 void nr_decoder_project(nr_backend *be, float *y, const float *x, int64_t rows, const nr_linear *w,
                         nr_activation activation, const float *residual) {
+    nr_decoder_project_from(be, y, x, w->n_in, rows, w, activation, residual);
+}
+
+void nr_decoder_project_from(nr_backend *be, float *y, const float *x, int64_t ldx, int64_t rows,
+                             const nr_linear *w, nr_activation activation, const float *residual) {
     be->ops->linear(be, &(nr_linear_args){.y = y,
                                           .x = x,
                                           .ldy = w->n_out,
-                                          .ldx = w->n_in,
+                                          .ldx = ldx,
                                           .m = rows,
                                           .linear = w,
                                           .activation = activation,

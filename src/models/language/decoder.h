@@ -25,11 +25,13 @@ typedef struct nr_decoder_shape {
     bool tied; /* the head is the embedding table */
 } nr_decoder_shape;
 
-/* Activations of a forward call on one side: scratch, f32 [rows_max, ...]; NULL without layers. */
+/* Activations of a forward call on one side: scratch, f32 [rows_max, ...]; NULL without layers. ffn
+ * lies where qkv and attn do: a layer is done with them before its feed-forward block begins. */
 typedef struct nr_decoder_rows {
     float *x, *h; /* [., hidden] residual stream; normed */
     float *qkv;   /* [., (n_heads + 2 n_kv_heads) * head_dim] */
     float *attn;  /* [., n_heads * head_dim] */
+    float *ffn;   /* [., inner width of the feed-forward block] */
 } nr_decoder_rows;
 
 typedef struct nr_decoder {
@@ -76,7 +78,8 @@ void nr_decoder_place(nr_decoder *m, const nr_placement *placement, nr_model_inf
 
 /* arenas: [NR_SIDES] */
 void nr_decoder_carve_weights(nr_decoder *m, nr_arena *arenas); /* table and head */
-void nr_decoder_carve_scratch(nr_decoder *m, nr_arena *arenas);
+/* ffn: width of nr_decoder_rows.ffn */
+void nr_decoder_carve_scratch(nr_decoder *m, int32_t ffn, nr_arena *arenas);
 void nr_decoder_carve_cache(const nr_decoder *m, nr_cache *cache, nr_arena *host,
                             nr_arena *arenas);
 /* embed_name: tensor of the table; head_name: of the head, not used when tied. gamma: host
@@ -106,5 +109,8 @@ const float *nr_decoder_head(nr_decoder *m, nr_backend *be, int64_t n);
  * scratch that nobody reads afterwards. */
 void nr_decoder_project(nr_backend *be, float *y, const float *x, int64_t rows, const nr_linear *w,
                         nr_activation activation, const float *residual);
+/* The same from rows of x that lie ldx apart. */
+void nr_decoder_project_from(nr_backend *be, float *y, const float *x, int64_t ldx, int64_t rows,
+                             const nr_linear *w, nr_activation activation, const float *residual);
 
 #endif

@@ -43,13 +43,7 @@ void nr_llama_carve_weights(nr_llama *m, nr_arena *arenas) {
 }
 
 void nr_llama_carve_scratch(nr_llama *m, nr_arena *arenas) {
-    size_t rows = (size_t)m->base.rows_max, ffn = (size_t)m->config.ffn;
-    nr_decoder_carve_scratch(&m->base, arenas);
-    for (nr_side side = 0; side < NR_SIDES; side++) {
-        if (!nr_decoder_is_on(&m->base, side)) continue;
-        m->gate_up_rows[side] = nr_arena_take(&arenas[side], rows * 2 * ffn, sizeof(float));
-        m->ffn_rows[side] = nr_arena_take(&arenas[side], rows * ffn, sizeof(float));
-    }
+    nr_decoder_carve_scratch(&m->base, 2 * m->config.ffn, arenas);
 }
 
 /* Queries and keys of all rows, each turned by its own position. */
@@ -75,16 +69,16 @@ static void run_layer(nr_llama *m, nr_backend *be, const nr_span *spans, int n_s
     const nr_decoder_rows *r = &d->rows[side];
     const nr_llama_layer *layer = &m->layers[i_layer];
     const nr_activation none = NR_ACTIVATION_NONE;
-    float *gate_up = m->gate_up_rows[side], *ffn = m->ffn_rows[side];
+    const int32_t ffn = m->config.ffn;
     norm_rows(m, be, r->h, r->x, rows, layer->attn_norm);
     nr_decoder_project(be, r->qkv, r->h, rows, &layer->qkv, none, NULL);
     rotate(m, be, side, rows);
     nr_decoder_attend(d, be, spans, n_spans, i_layer);
     nr_decoder_project(be, r->x, r->attn, rows, &layer->attn_out, none, r->x);
     norm_rows(m, be, r->h, r->x, rows, layer->ffn_norm);
-    nr_decoder_project(be, gate_up, r->h, rows, &layer->gate_up, none, NULL);
-    be->ops->gated(be, ffn, gate_up, rows, m->config.ffn, m->config.activation);
-    nr_decoder_project(be, r->x, ffn, rows, &layer->down, none, r->x);
+    nr_decoder_project(be, r->ffn, r->h, rows, &layer->gate_up, none, NULL);
+    be->ops->gated(be, r->ffn, 2 * ffn, r->ffn, rows, ffn, m->config.activation);
+    nr_decoder_project_from(be, r->x, r->ffn, 2 * ffn, rows, &layer->down, none, r->x);
 }
 
 const float *nr_llama_forward(nr_llama *m, const nr_sides *sides, const nr_span *spans, int n_spans,

@@ -36,9 +36,6 @@ typedef struct nr_llama {
     float *norm;            /* [hidden] */
     float *cos_sin[NR_SIDES]; /* [context, head_dim] wherever layers are */
     nr_llama_layer *layers; /* owns, host [n_layers] */
-    /* scratch, [rows_max, ...] f32, wherever layers are */
-    float *gate_up_rows[NR_SIDES]; /* [., 2 ffn] */
-    float *ffn_rows[NR_SIDES];     /* [., ffn] */
 } nr_llama;
 
 /* From a text_config object (or config.json itself for text models); LlamaConfig's defaults. */

@@ -39,11 +39,7 @@ void nr_opt_carve_weights(nr_opt *m, nr_arena *arenas) {
 }
 
 void nr_opt_carve_scratch(nr_opt *m, nr_arena *arenas) {
-    size_t n = (size_t)m->base.rows_max * (size_t)m->ffn;
-    nr_decoder_carve_scratch(&m->base, arenas);
-    for (nr_side side = 0; side < NR_SIDES; side++)
-        if (nr_decoder_is_on(&m->base, side))
-            m->ffn_rows[side] = nr_arena_take(&arenas[side], n, sizeof(float));
+    nr_decoder_carve_scratch(&m->base, m->ffn, arenas);
 }
 
 static void norm_rows(const nr_opt *m, nr_backend *be, float *y, const float *x, int64_t rows,
@@ -58,14 +54,13 @@ static void run_layer(nr_opt *m, nr_backend *be, const nr_span *spans, int n_spa
     nr_side side = nr_decoder_side(d, i_layer);
     const nr_decoder_rows *r = &d->rows[side];
     const nr_opt_layer *layer = &m->layers[i_layer];
-    float *ffn = m->ffn_rows[side];
     norm_rows(m, be, r->h, r->x, rows, &layer->attn_norm);
     nr_decoder_project(be, r->qkv, r->h, rows, &layer->qkv, NR_ACTIVATION_NONE, NULL);
     nr_decoder_attend(d, be, spans, n_spans, i_layer);
     nr_decoder_project(be, r->x, r->attn, rows, &layer->attn_out, NR_ACTIVATION_NONE, r->x);
     norm_rows(m, be, r->h, r->x, rows, &layer->ffn_norm);
-    nr_decoder_project(be, ffn, r->h, rows, &layer->fc1, m->activation, NULL);
-    nr_decoder_project(be, r->x, ffn, rows, &layer->fc2, NR_ACTIVATION_NONE, r->x);
+    nr_decoder_project(be, r->ffn, r->h, rows, &layer->fc1, m->activation, NULL);
+    nr_decoder_project(be, r->x, r->ffn, rows, &layer->fc2, NR_ACTIVATION_NONE, r->x);
 }
 
 const float *nr_opt_forward(nr_opt *m, const nr_sides *sides, const nr_span *spans, int n_spans,

@@ -29,7 +29,6 @@ typedef struct nr_opt {
     float *positions;     /* [context, hidden] embed_positions from its third row on; beside the
                              table */
     nr_opt_layer *layers; /* owns, host [n_layers] */
-    float *ffn_rows[NR_SIDES]; /* scratch [rows_max, ffn] wherever layers are */
 } nr_opt;
 
 /* From a text_config object; OPTConfig's defaults. Refused: the norm behind (OPT-350M), a width of
