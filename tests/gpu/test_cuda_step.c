@@ -40,6 +40,7 @@ static int set_up(void **state) {
         return 0;
     }
     r.cuda = nr_cuda_self(r.be);
+    r.cuda->exact_attention_max = 0; /* as of wider rows */
     r.cuda->ops = calloc(NR_CUDA_OPS_MAX, sizeof *r.cuda->ops);
     r.cuda->params = malloc(NR_CUDA_PARAMS_BYTES);
     r.memory = calloc(1 << 20, sizeof *r.memory);
@@ -164,8 +165,24 @@ static void test_fused(void **state) {
                      NR_CUDA_BEFORE_NONE); /* h is not what it was made from */
     assert_int_equal(r->cuda->ops[5].before, NR_CUDA_BEFORE_GATED);
     assert_false(a->joined_later); /* another card than a Hopper */
-    for (int i = 1; i < 6; i++) /* room beside the linear that attention follows */
-        if (i != 2) assert_int_equal(r->cuda->ops[i].u.i8.makes_room, i == 1);
+}
+
+/* Narrow rows attend exactly: from the cache, after rotation and storing, in launches of their own. */
+static void test_exact(void **state) {
+    recorder *r = need(state);
+    r->cuda->exact_attention_max = D;
+    r->cuda->sm = 90;
+    decode(r, 3, 0, 5, 9);
+    nr_cuda_fuse(r->cuda);
+    r->cuda->exact_attention_max = r->cuda->sm = 0;
+    static const nr_cuda_kind kinds[] = {NR_CUDA_EMBED, NR_CUDA_LINEAR_I8, NR_CUDA_KV_STORE,
+                                         NR_CUDA_ATTENTION, NR_CUDA_LINEAR_I8};
+    for (size_t i = 0; i < NR_COUNT(kinds); i++) assert_int_equal(r->cuda->ops[i].kind, kinds[i]);
+    const nr_cuda_attention_args *a = &r->cuda->ops[3].u.attention;
+    assert_true(a->exact && !a->joined_later);
+    assert_null(a->k);
+    assert_null(a->cos_sin);
+    assert_ptr_equal(r->cuda->ops[2].u.kv_store.q, a->q);
 }
 
 /* Of few rows all launches begin early. */
@@ -366,6 +383,7 @@ static void test_hash(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hash), cmocka_unit_test(test_merged),
                                        cmocka_unit_test(test_fused),
+                                       cmocka_unit_test(test_exact),
                                        cmocka_unit_test(test_early),
                                        cmocka_unit_test(test_joined),
                                        cmocka_unit_test(test_not_fused),

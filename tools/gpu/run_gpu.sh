@@ -95,10 +95,12 @@ if [ "${SKIP:-}" != bench ]; then # made while the tests run
 fi
 if [ "${SKIP:-}" != tests ]; then
     NR_CUDA_KERNELS=plain step ops-plain 60 "$build/tests/gpu/test_cuda_ops"
-    step ops-fast 60 "$build/tests/gpu/test_cuda_ops"
+    NR_CUDA_ATTENTION=fast step ops-fast 60 "$build/tests/gpu/test_cuda_ops"
+    NR_CUDA_ATTENTION=exact step ops-exact 60 "$build/tests/gpu/test_cuda_ops"
     step device 60 "$build/tests/engine/test_device"
     NR_CUDA_KERNELS=plain step engine-plain 120 "$build/tests/gpu/test_cuda_engine"
-    step engine-fast 90 "$build/tests/gpu/test_cuda_engine"
+    NR_CUDA_ATTENTION=fast step engine-fast 90 "$build/tests/gpu/test_cuda_engine"
+    step engine 90 "$build/tests/gpu/test_cuda_engine"
     for t in golden reader spans sched image_cache determinism; do
         NR_DEVICE=cuda:0 step "$t" 90 "$build/tests/engine/test_$t"
     done
@@ -113,6 +115,7 @@ if [ "${SKIP:-}" != tests ]; then
 fi
 wait
 bench reader --device cuda:0 --runs 5
+NR_CUDA_ATTENTION=fast bench reader-fast --device cuda:0 --runs 5
 if [ "${SKIP:-}" != bench ]; then
     card=(--device cuda:0 --context 1024)
     bench llava --model "$work/llava" "${card[@]}" --runs 5
@@ -121,7 +124,7 @@ if [ "${SKIP:-}" != bench ]; then
     # split with this machine's CPU: a quarter of the layers, the vision tower
     bench llava-24-layers --model "$work/llava" "${card[@]}" --gpu-layers 24 --vision gpu --tokens 48 --runs 2
     bench llava-tower-aside --model "$work/llava" "${card[@]}" --vision cpu --runs 2
-    NR_CUDA_OVERLAP=7 bench llava-overlap --model "$work/llava" "${card[@]}" --runs 2
+    NR_CUDA_ATTENTION=exact bench llava-exact --model "$work/llava" "${card[@]}" --runs 2
     NR_CUDA_GRAPHS=0 bench llava-no-graphs --model "$work/llava" "${card[@]}" --runs 2
     bench blip2 --model "$work/blip2" "${card[@]}" --runs 3
     if [ -n "${PEER=eager}" ] && python3 -c 'import transformers' 2>/dev/null; then # on the same card

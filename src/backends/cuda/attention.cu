@@ -224,7 +224,7 @@ cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stre
     if (a->k && !nr_cuda_attention_stores(a) && !nr_cuda_attention_skips_cache(a))
         return cudaErrorInvalidValue;
     if (a->cos_sin && !nr_cuda_attention_rotates(a)) return cudaErrorInvalidValue;
-    if (!nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
+    if (a->exact || !nr_cuda_attention_tile_fits(a)) return nr_cuda_attention_row(a, stream);
     if (a->m <= SPLIT_ROWS_MAX && a->dtype == NR_DTYPE_I8)
         return nr_cuda_attention_split(a, stream);
     if (nr_cuda_attention_halves_fits(a)) return nr_cuda_attention_halves(a, 0, stream);
@@ -233,7 +233,7 @@ cudaError_t nr_cuda_attention(const nr_cuda_attention_args *a, cudaStream_t stre
 }
 
 bool nr_cuda_attention_rotates(const nr_cuda_attention_args *a) {
-    return a->dtype == NR_DTYPE_I8 && nr_cuda_attention_tile_fits(a);
+    return !a->exact && a->dtype == NR_DTYPE_I8 && nr_cuda_attention_tile_fits(a);
 }
 
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *a) {
@@ -241,7 +241,7 @@ bool nr_cuda_attention_stores(const nr_cuda_attention_args *a) {
 }
 
 bool nr_cuda_attention_skips_cache(const nr_cuda_attention_args *a) {
-    return a->dtype == NR_DTYPE_F32 && nr_cuda_attention_tile_fits(a);
+    return !a->exact && a->dtype == NR_DTYPE_F32 && nr_cuda_attention_tile_fits(a);
 }
 
 size_t nr_cuda_attention_workspace(int64_t values_max, int64_t keys_max, int n_multiprocessors) {

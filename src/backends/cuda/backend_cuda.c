@@ -16,6 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows of so few values, all heads, attend with the reference's bits: small models, that answer on
+ * a card as on the CPU to the letter and have little time to lose. */
+#define EXACT_ATTENTION_MAX 512
+
 _Static_assert(NR_CUDA_SPANS_MAX >= NR_BATCH_MAX, "a batch is one launch");
 _Static_assert(NR_BATCH_MAX * sizeof(int32_t) <= NR_CUDA_ALIGN, "room for results");
 
@@ -340,6 +344,7 @@ static void cuda_attention(nr_backend *base, const nr_attention_args *a) {
     s->workspace_bytes = be->scratch.region_bytes;
     s->sm = be->sm;
     s->n_multiprocessors = be->n_multiprocessors;
+    s->exact = a->n_heads * kv->head_dim <= be->exact_attention_max;
     s->overlap = be->overlap;
     nr_cuda_submit(be);
 }
@@ -522,7 +527,7 @@ static nr_status open_card(nr_cuda_backend *be, nr_error *err) {
 
 nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_error *err) {
     const char *kernels = getenv("NR_CUDA_KERNELS"), *graphs = getenv("NR_CUDA_GRAPHS");
-    const char *overlap = getenv("NR_CUDA_OVERLAP");
+    const char *overlap = getenv("NR_CUDA_OVERLAP"), *attention = getenv("NR_CUDA_ATTENTION");
     nr_cuda_backend *be = nr_calloc(1, sizeof *be);
     NR_FAIL_IF(!be, NO_MEMORY, "CUDA backend");
     be->base = (nr_backend){.ops = &cuda_ops, .isa = be->isa, .n_threads = nr_cpu_count()};
@@ -530,6 +535,9 @@ nr_status nr_backend_cuda_open(int device, bool plan_only, nr_backend **out, nr_
     be->plan_only = plan_only;
     be->plain = kernels && strcmp(kernels, "plain") == 0;
     be->graphs = !graphs || strcmp(graphs, "0") != 0;
+    be->exact_attention_max = EXACT_ATTENTION_MAX;
+    if (attention && strcmp(attention, "fast") == 0) be->exact_attention_max = 0;
+    if (attention && strcmp(attention, "exact") == 0) be->exact_attention_max = INT32_MAX;
     nr_status status = plan_only ? NR_STATUS_OK : open_card(be, err);
     be->overlap = be->sm == 90 && !be->plain && (!overlap || strcmp(overlap, "0") != 0);
     be->early = be->overlap && (!overlap || strcmp(overlap, "1") != 0);

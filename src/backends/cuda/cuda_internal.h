@@ -100,6 +100,7 @@ typedef struct nr_cuda_backend {
     int device;
     bool plan_only; /* sizes alone: no context, no card */
     bool plain;     /* the plain kernels, bit-equal to the reference */
+    int32_t exact_attention_max; /* values of a row, all heads, to which attention is exact */
     bool overlap;   /* launches begin while the one before ends (sm_90) */
     bool early;     /* and of few rows let the next one begin at once */
     bool graphs;

@@ -75,7 +75,6 @@ typedef struct nr_cuda_linear_i8_args {
     int n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90) */
     bool early;   /* the next one may be launched before this one's wait for the one before */
-    bool makes_room; /* the next one's blocks are many and need shared memory: attention */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
@@ -118,6 +117,7 @@ typedef struct nr_cuda_attention_args {
     void *workspace;
     size_t workspace_bytes; /* at least nr_cuda_attention_workspace */
     int sm, n_multiprocessors;
+    bool exact;   /* the reference's bits; else near them, on tensor cores */
     bool overlap; /* launched while the kernel before ends (sm_90); by the fast kernels */
     bool early;   /* as a linear's */
     /* Where cos_sin is given q is as if it had been rotated; it is not written. For what
@@ -132,7 +132,8 @@ typedef struct nr_cuda_attention_args {
      * nr_cuda_attention_joins says. */
     bool joined_later;
 } nr_cuda_attention_args;
-/* An i8 cache that a fast kernel is for; of those, one row a span, causal. */
+/* An i8 cache that a fast kernel is for (never where the bits are to be exact); of those, one row a
+ * span, causal. */
 bool nr_cuda_attention_rotates(const nr_cuda_attention_args *args);
 bool nr_cuda_attention_stores(const nr_cuda_attention_args *args);
 /* Of what stores: heads of 128 values, rows behind one another, all of them at once, sm_90. */
