@@ -75,7 +75,6 @@ typedef struct nr_cuda_linear_i8_args {
     int n_multiprocessors;
     bool overlap; /* launched while the kernel before ends (sm_90) */
     bool early;   /* the next one may be launched before this one's wait for the one before */
-    bool makes_room; /* the next one's blocks are many and need shared memory: attention */
 } nr_cuda_linear_i8_args;
 /* Picks by m: weights streamed once for few rows, tiles for many. */
 cudaError_t nr_cuda_linear_i8(const nr_cuda_linear_i8_args *args, cudaStream_t stream);
