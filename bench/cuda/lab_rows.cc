@@ -298,14 +298,8 @@ static const token_way token_ways[] = {
     {"late", false, false, false, true, false, CHOSEN},
     {"early", false, false, false, true, true, CHOSEN},
     {"early, join apart", false, false, false, true, true, CHOSEN, false, true},
-    {"early, gate way 9", false, false, false, true, true, CHOSEN, false, false, 9},
-    {"early, ring 200/6", false, false, false, true, true, 0},
-    {"early, ring 148/6", false, false, false, true, true, 1},
-    {"early, ring 118/6", false, false, false, true, true, 2},
-    {"early, ring 200/12", false, false, false, true, true, 3},
-    {"early, ring 200/4", false, false, false, true, true, 4},
-    {"early, ring 148/4", false, false, false, true, true, 5},
-    {"early, ring 118/3", false, false, false, true, true, 6},
+    {"early, gate way 6", false, false, false, true, true, CHOSEN, false, false, 6},
+    {"early, ring 200/6", false, false, false, true, true, 1},
 };
 
 static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quantize_args *q,
@@ -319,7 +313,6 @@ static void token_linear(token_bed *b, const token_way *way, const nr_cuda_quant
     a.weights = b->pool + b->pool_at, a.scale = b->scale, a.residual = residual;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
     a.overlap = way->overlap, a.early = way->early;
-    a.makes_room = n_out == QKV;
     b->pool_at += (size_t)n_out * q->n_in;
     if (way->no_linears) return;
     LAB_CHECK(way->linear == STREAM   ? nr_cuda_linear_i8_stream(&a, s)
@@ -374,7 +367,7 @@ static void token_attend(token_bed *b, const token_way *way, const nr_cuda_quant
     a.workspace = b->workspace, a.workspace_bytes = b->workspace_bytes;
     a.sm = b->card.sm, a.n_multiprocessors = b->card.n_multiprocessors;
     a.overlap = way->overlap, a.early = way->early;
-    a.joined_later = !way->apart && !way->join_apart && !way->store_apart &&
+    a.joined_later = b->m == 1 && !way->apart && !way->join_apart && !way->store_apart &&
                      nr_cuda_attention_joins(&a);
     LAB_CHECK(nr_cuda_attention(&a, s));
     if (a.joined_later) LAB_CHECK(nr_cuda_join_quantize(&a, q, way->overlap, s));

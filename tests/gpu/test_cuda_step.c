@@ -207,8 +207,8 @@ static void test_joined(void **state) {
     for (int room = 0; room < 2; room++) {
         r = need(state);
         r->cuda->sm = 90;
-        if (!room) r->cuda->scratch.region_bytes = 4096;
-        decode(r, 3, 0, 5, 9);
+        if (!room) r->cuda->scratch.region_bytes = 2048;
+        decode(r, 1, 0, 5, 9);
         nr_cuda_fuse(r->cuda);
         r->cuda->scratch.region_bytes = region_bytes;
         r->cuda->sm = 0;
@@ -216,10 +216,10 @@ static void test_joined(void **state) {
         const nr_cuda_op *out = &r->cuda->ops[3];
         assert_int_equal(a->joined_later, room);
         assert_int_equal(out->before, room ? NR_CUDA_BEFORE_ATTENTION : NR_CUDA_BEFORE_NONE);
-        const uint8_t *behind = (const uint8_t *)(out->quantize.spike_val + 3 * NR_CUDA_SPIKES);
+        const uint8_t *behind = (const uint8_t *)(out->quantize.spike_val + NR_CUDA_SPIKES);
         assert_int_equal((const uint8_t *)a->workspace >= behind, room);
         const uint8_t *end = (const uint8_t *)a->workspace + a->workspace_bytes;
-        assert_int_equal(end - r->cuda->scratch.region, room ? region_bytes : 4096);
+        assert_int_equal(end - r->cuda->scratch.region, room ? region_bytes : 2048);
     }
 }
 

@@ -5,9 +5,9 @@
  * one warp has the copy engine bring weights into a ring of stages, eight multiply what has come.
  *
  * Weights depend on no launch, so the ring fills while the launches before still run (norms,
- * attention, rows to codes): up to 25 MB on all multiprocessors, the memory's work of six
+ * attention, rows to codes): 13 MB on all multiprocessors, the memory's work of three
  * microseconds. Only what multiplies waits for them. Those launches are small and fit beside a
- * block of this one; the ways differ in the room that they leave them.
+ * block of this one.
  *
  * A tile is 8 weight rows, so that tiles come out even on all multiprocessors; a stage 2048 codes
  * of k of them, 256 a warp: the engine takes some 40 clocks a copy to be told, and 110 for 2 KB.
@@ -275,13 +275,13 @@ static __global__ void __launch_bounds__(THREADS, 2)
 #endif
 }
 
-/* Shared memory of a block, KB, and stages on their way. What it leaves of 227 KB is for the
- * launches beside it: rows to codes take up to 20, a block of attention 22 and there are three on a
- * multiprocessor. */
-static const nr_cuda_ring_way ways[] = {{200, 6}, {148, 6}, {118, 6}, {200, 12}, {200, 4},
-                                        {148, 4}, {118, 3}};
-#define LARGEST 0
-#define LEAVES_ROOM 1
+/* Shared memory of a block, KB, and stages on their way. More of either was slower, also where it
+ * would have filled while others compute; the second is for codes that leave no room in the first.
+ * What is left of 227 KB is for the launches beside it: rows to codes take up to 20, a block of
+ * attention 22 and there are three on a multiprocessor. */
+static const nr_cuda_ring_way ways[] = {{118, 3}, {200, 6}};
+#define SMALL 0
+#define LARGE 1
 
 int nr_cuda_ring_ways(void) {
     return (int)NR_COUNT(ways);
@@ -298,18 +298,17 @@ static int32_t stages_of(const nr_cuda_linear_i8_args *a, int way) {
 }
 
 bool nr_cuda_ring_fits(const nr_cuda_linear_i8_args *a) {
-    return a->sm == 90 && a->m <= TOKENS && nr_cuda_tiles_fit(a) && stages_of(a, LARGEST) > 0;
+    return a->sm == 90 && a->m <= TOKENS && nr_cuda_tiles_fit(a) && stages_of(a, LARGE) > 0;
 }
 
 cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream) {
     if (!nr_cuda_ring_fits(a)) return cudaErrorInvalidValue;
-    if (way < 0) way = a->makes_room ? LEAVES_ROOM : LARGEST;
-    if (stages_of(a, way) == 0) way = LARGEST;
+    if (way < 0 || stages_of(a, way) == 0) way = stages_of(a, SMALL) > 0 ? SMALL : LARGE;
     const int32_t stages = stages_of(a, way), tiles = (a->n_out + OUTS - 1) / OUTS;
     size_t bytes = REST_BYTES + (size_t)(a->m * codes_pitch(*a)) + (size_t)stages * STAGE_BYTES;
     cudaError_t e = cudaFuncSetAttribute((const void *)k_linear_i8_ring,
                                          cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                         ways[LARGEST].kb * 1024);
+                                         ways[LARGE].kb * 1024);
     if (e != cudaSuccess) return e;
     bytes = NR_MAX(bytes, (size_t)SHARED_MIN);
     return launch_beside(k_linear_i8_ring, dim3((unsigned)NR_MIN(tiles, a->n_multiprocessors)),

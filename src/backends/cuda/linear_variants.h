@@ -27,7 +27,7 @@ cudaError_t nr_cuda_linear_i8_stream_way(const nr_cuda_linear_i8_args *a, int wa
                                          cudaStream_t stream);
 /* Weights through a ring in shared memory, which fills before the launch before has ended: sm 90,
  * up to 8 rows, what tiles need, and codes of the rows that leave room. way: one of
- * nr_cuda_ring_ways(), or -1 for what suits; the first where the codes leave no room. */
+ * nr_cuda_ring_ways(), or -1 for what suits; one with room where the codes leave none. */
 cudaError_t nr_cuda_linear_i8_ring(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
 bool nr_cuda_ring_fits(const nr_cuda_linear_i8_args *a);
 typedef struct nr_cuda_ring_way {

@@ -685,7 +685,7 @@ static cudaError_t choose(const fused_args *a, bool overlap, cudaStream_t stream
     const bool many = a->q.m > MANY_ROWS;
     int way = n <= 1024 ? 1 : n <= 4096 ? (many ? 2 : 3) : 5;
     if (n > 1024 && a->q.m > (n > 4096 ? MANY_ROWS : VERY_MANY_ROWS)) way = SHARED_WAY;
-    if (n > 4096 && a->q.m <= 8 && !is_norm(SOURCE) && has_clusters()) way = CLUSTER_WAY;
+    if (n > 4096 && a->q.m <= 8 && !is_norm(SOURCE) && has_clusters()) way = WIDE_CLUSTER_WAY;
     return launch_way<SOURCE>(a, a->q.way ? a->q.way : way, overlap, stream);
 }
 
