@@ -16,7 +16,7 @@
 #define TOL_OPS_GELU 2e-7       /* of max(1, |gelu|): measured 1.1e-7 */
 #define TOL_OPS_GELU_TAIL 5e-9  /* absolute below -4: measured 2.0e-9 */
 #define TOL_CUDA_ATTENTION 5e-5 /* absolute, values to 10, fast kernels against the reference:
-                                   measured 2.1e-5 on an H200; the plain ones have no tolerance */
+                                   measured 3.3e-5 on an H200; the plain ones have no tolerance */
 #define TOL_OPS_SIGMOID 3e-7    /* silu and quick_gelu, relative: measured 1.7e-7 */
 
 /* Whole models against transformers. */
