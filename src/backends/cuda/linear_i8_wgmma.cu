@@ -48,10 +48,10 @@ template <int OUTS, int ROWS, int STEP, int SPLIT> struct tile_rest {
 template <int OUTS, int ROWS, int STEP_CODES, int CLUSTER> struct hopper_shape {
     static const int STEP = STEP_CODES, SPLIT = CLUSTER;
     static const int BLOCKS = OUTS == 64 ? 2 : 1; /* of a multiprocessor */
-    static const int WATCHING = OUTS == 64 && (ROWS < 64 || ROWS > 80) ? 3 : 7; /* warps */
+    static const int WATCHING = OUTS == 64 && ROWS < 80 ? 3 : 7; /* warps */
     static const int TEAM = WATCHING == 7 && STEP == 128 ? 7 : 1;
     /* Registers of the multiplying threads and of the others, once they have shifted them. */
-    static const bool SHIFTS = OUTS == 128 || ROWS >= 64;
+    static const bool SHIFTS = WATCHING == 7;
     static const int MANY = OUTS == 64 && WATCHING == 7 ? 128 : 176;
     static const int FEW = OUTS == 64 && WATCHING == 7 ? 56 : 80;
     static const int WATCHERS = 32 * WATCHING, MULTIPLIERS = 2 * OUTS;
@@ -396,23 +396,22 @@ struct tile_way {
         }                                                                                          \
     }
 static const tile_way ways[] = {
-    WAY(64, 16, 128, 1),   WAY(64, 32, 128, 1),  WAY(64, 64, 128, 1),   WAY(64, 80, 128, 1),
-    WAY(128, 80, 128, 1),  WAY(128, 128, 128, 1), WAY(128, 160, 128, 1), WAY(128, 160, 64, 1),
-    WAY(64, 160, 64, 1),   WAY(64, 16, 128, 2),  WAY(64, 32, 128, 2),   WAY(64, 64, 128, 2),
-    WAY(64, 80, 128, 2),
+    WAY(64, 16, 128, 1),   WAY(64, 32, 128, 1),   WAY(64, 64, 128, 1), WAY(64, 80, 128, 1),
+    WAY(128, 80, 128, 1),  WAY(128, 128, 128, 1), WAY(128, 160, 128, 1),
+    WAY(64, 16, 128, 2),   WAY(64, 32, 128, 2),   WAY(64, 64, 128, 2), WAY(64, 80, 128, 2),
 };
 
-/* Predicted nanoseconds: waves of tiles, each a start, spikes and an epilogue that grow with the
- * tokens, and stages of 128 codes. Tiles of 64 weight rows: two blocks share a multiprocessor's
- * time, but one that is alone waits, mostly; then k is better shared. */
+/* Nanoseconds, fitted to an H200: waves of tiles, each a start and an epilogue that grow with the
+ * tokens, and stages of 128 codes. Tiles of 64 weight rows run two a multiprocessor; one that is
+ * alone takes less, and k shared between two blocks pays where it is long. */
 static int64_t cost(const nr_cuda_tile_way *w, const nr_cuda_linear_i8_args *a) {
     const int64_t rows = w->rows, slots = a->n_multiprocessors, steps = (a->k_pad + 127) / 128;
     int64_t tiles = (a->n_out + w->outs - 1) / w->outs * ((a->m + rows - 1) / rows);
-    int64_t waves = (tiles + slots - 1) / slots;
-    if (w->outs == 128) return waves * (1000 + 53 * rows + steps * (148 + 17 * rows / 10));
-    int64_t stages = steps * (73 + 8 * rows / 7);
-    if (w->split == 2) return waves == 1 ? 2 * (1500 + 13 * rows) + stages : INT64_MAX;
-    return NR_MAX(waves, 2) * (500 + 27 * rows + stages);
+    if (w->outs == 128)
+        return (tiles + slots - 1) / slots * (600 + 72 * rows + steps * (200 + 7 * rows / 5));
+    if (w->split == 2) return tiles <= slots ? 7100 + 230 * steps : INT64_MAX;
+    if (tiles <= slots) return 5100 + 290 * steps;
+    return (tiles + 2 * slots - 1) / (2 * slots) * (7300 + 410 * steps);
 }
 
 /* For few rows: one that shares k where that gives each block a multiprocessor of its own. */
@@ -428,9 +427,7 @@ static const tile_way *choose(const nr_cuda_linear_i8_args *a) {
     const tile_way *best = NULL;
     if (a->m <= 64) return choose_few(a);
     for (const tile_way &w : ways)
-        if (w.shape.rows >= 64 && w.shape.step == 128 &&
-            (!best || cost(&w.shape, a) < cost(&best->shape, a)))
-            best = &w;
+        if (w.shape.rows >= 80 && (!best || cost(&w.shape, a) < cost(&best->shape, a))) best = &w;
     return best;
 }
 
