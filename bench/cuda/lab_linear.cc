@@ -211,7 +211,7 @@ static cudaError_t run_chosen(const nr_cuda_linear_i8_args *a) {
 
 const char *lab_way_name(int way, char name[LAB_NAME]) {
     const nr_cuda_tile_way *w = nr_cuda_wgmma_way(way);
-    snprintf(name, LAB_NAME, "%dx%d, %d%s", w->outs, w->rows, w->step, w->split > 1 ? ", k/2" : "");
+    snprintf(name, LAB_NAME, "%dx%d%s", w->outs, w->rows, w->split > 1 ? ", k/2" : "");
     return name;
 }
 

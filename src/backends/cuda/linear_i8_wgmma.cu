@@ -21,6 +21,7 @@
 #include "cuda_launch.cuh"
 #include "linear_tile.cuh"
 
+#define STEP 128 /* codes of k a stage */
 #define STAGES_MAX 8
 #define WATCHERS_MEET 1 /* their barrier */
 #define AHEAD 1024      /* codes of k that weights are in the L2 cache ahead */
@@ -32,7 +33,7 @@ struct hopper_barriers {
 
 /* What lies behind the stages. sums: of the other block of a cluster that shares a tile's k, for
  * this one's half of the tokens, as its threads had them. */
-template <int OUTS, int ROWS, int STEP, int SPLIT> struct tile_rest {
+template <int OUTS, int ROWS, int SPLIT> struct tile_rest {
     uint8_t kept[ROWS * 4 * OUTS];
     int32_t sums[SPLIT == 1 ? 1 : ROWS / 4][2 * OUTS];
     tile_values<OUTS, ROWS> values;
@@ -45,11 +46,11 @@ template <int OUTS, int ROWS, int STEP, int SPLIT> struct tile_rest {
  * a stage has many spikes and few stages fit, so that it is soon free again; one where most of a
  * warp's time is the look at a stage and not its spikes. A place of the ring has the same team all
  * the time: another one might take the phase before for its own. */
-template <int OUTS, int ROWS, int STEP_CODES, int CLUSTER> struct hopper_shape {
-    static const int STEP = STEP_CODES, SPLIT = CLUSTER;
+template <int OUTS, int ROWS, int CLUSTER> struct hopper_shape {
+    static const int SPLIT = CLUSTER;
     static const int BLOCKS = OUTS == 64 ? 2 : 1; /* of a multiprocessor */
     static const int WATCHING = OUTS == 64 && ROWS < 80 ? 3 : 7; /* warps */
-    static const int TEAM = WATCHING == 7 && STEP == 128 ? 7 : 1;
+    static const int TEAM = WATCHING == 7 ? 7 : 1;
     /* Registers of the multiplying threads and of the others, once they have shifted them. */
     static const bool SHIFTS = WATCHING == 7;
     static const int MANY = OUTS == 64 && WATCHING == 7 ? 128 : 176;
@@ -57,7 +58,7 @@ template <int OUTS, int ROWS, int STEP_CODES, int CLUSTER> struct hopper_shape {
     static const int WATCHERS = 32 * WATCHING, MULTIPLIERS = 2 * OUTS;
     static const int FIRST_MULTIPLIER = 32 + WATCHERS, THREADS = FIRST_MULTIPLIER + MULTIPLIERS;
     static const int STAGE_BYTES = (OUTS + ROWS) * STEP;
-    typedef tile_rest<OUTS, ROWS, STEP, SPLIT> rest;
+    typedef tile_rest<OUTS, ROWS, SPLIT> rest;
     static const int ROOM = (OUTS == 64 ? 113 : 227) * 1024 - 1024; /* 1024: to align */
     static const int FIT = (ROOM - (int)sizeof(rest)) / STAGE_BYTES;
     static const int STAGES = FIT < STAGES_MAX ? FIT : STAGES_MAX;
@@ -135,11 +136,11 @@ template <int STAGES> static __device__ __forceinline__ void advance(ring *r) {
 template <class S, int OUTS, int ROWS>
 static __device__ void feed(tile_walk<OUTS, ROWS, S::SPLIT> walk, uint8_t *stages,
                             hopper_barriers *b, const tile_map *weights, const tile_map *codes) {
-    const int32_t ahead = AHEAD / S::STEP, steps = walk.steps;
+    const int32_t ahead = AHEAD / STEP, steps = walk.steps;
     int32_t early = min(S::STAGES, steps);
     for (int32_t s = 0; s < early; s++) {
         barrier_expect(&b->full[s], S::STAGE_BYTES);
-        tile_load(stages + s * S::STAGE_BYTES, weights, &b->full[s], (walk.first + s) * S::STEP,
+        tile_load(stages + s * S::STAGE_BYTES, weights, &b->full[s], (walk.first + s) * STEP,
                   walk.n0());
     }
     wait_for_launch_before();
@@ -147,7 +148,7 @@ static __device__ void feed(tile_walk<OUTS, ROWS, S::SPLIT> walk, uint8_t *stage
     for (; walk.more(); walk.next()) {
         const int32_t n0 = walk.n0(), m0 = walk.m0();
         for (int32_t s = 0; s < steps; s++, advance<S::STAGES>(&r)) {
-            const int32_t k = (walk.first + s) * S::STEP;
+            const int32_t k = (walk.first + s) * STEP;
             uint8_t *stage = stages + r.stage * S::STAGE_BYTES;
             if (early > 0) {
                 early--;
@@ -156,10 +157,10 @@ static __device__ void feed(tile_walk<OUTS, ROWS, S::SPLIT> walk, uint8_t *stage
                 barrier_expect(&b->full[r.stage], S::STAGE_BYTES);
                 tile_load(stage, weights, &b->full[r.stage], k, n0);
             }
-            tile_load(stage + OUTS * S::STEP, codes, &b->full[r.stage], k, m0);
+            tile_load(stage + OUTS * STEP, codes, &b->full[r.stage], k, m0);
             if (walk.m_tiles > 1 && m0 == 0) /* others come to the same weights */
                 for (int32_t p = s ? s + ahead : S::STAGES; p <= s + ahead && p < steps; p++)
-                    tile_prefetch(weights, (walk.first + p) * S::STEP, n0);
+                    tile_prefetch(weights, (walk.first + p) * STEP, n0);
         }
     }
 }
@@ -203,11 +204,11 @@ static __device__ void watch(const nr_cuda_linear_i8_args &a,
 template <class S, int OUTS, int ROWS>
 static __device__ __forceinline__ void multiply_stage(int32_t *acc, const uint8_t *stage, int group,
                                                       bool first) {
-    uint64_t w = tile_descriptor<S::STEP>(stage + group * 64 * S::STEP);
-    uint64_t x = tile_descriptor<S::STEP>(stage + OUTS * S::STEP);
+    uint64_t w = tile_descriptor<STEP>(stage + group * 64 * STEP);
+    uint64_t x = tile_descriptor<STEP>(stage + OUTS * STEP);
     product_begin();
 #pragma unroll
-    for (int k = 0; k < S::STEP / 32; k++) /* 32 bytes on: 2 in the descriptor's units */
+    for (int k = 0; k < STEP / 32; k++) /* 32 bytes on: 2 in the descriptor's units */
         product<ROWS>(acc, w + 2 * k, x + 2 * k, !first || k > 0);
     product_commit();
 }
@@ -284,14 +285,14 @@ template <class S> static __device__ __forceinline__ void make_barriers(hopper_b
 
 #endif /* NR_HOPPER */
 
-template <int OUTS, int ROWS, int STEP, int SPLIT, bool ACTIVATES, bool ADDS>
-static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP, SPLIT>::THREADS,
-                                         hopper_shape<OUTS, ROWS, STEP, SPLIT>::BLOCKS)
+template <int OUTS, int ROWS, int SPLIT, bool ACTIVATES, bool ADDS>
+static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, SPLIT>::THREADS,
+                                         hopper_shape<OUTS, ROWS, SPLIT>::BLOCKS)
     k_linear_i8_wgmma(const __grid_constant__ nr_cuda_linear_i8_args a,
                       const __grid_constant__ tile_map weights,
                       const __grid_constant__ tile_map codes) {
 #ifdef NR_HOPPER
-    typedef hopper_shape<OUTS, ROWS, STEP, SPLIT> S;
+    typedef hopper_shape<OUTS, ROWS, SPLIT> S;
     extern __shared__ __align__(1024) uint8_t shared[];
     uint8_t *stages = shared + (1024 - (uintptr_t)shared % 1024) % 1024; /* known to be shared */
     typename S::rest *rest = (typename S::rest *)(stages + S::STAGES * S::STAGE_BYTES);
@@ -320,11 +321,11 @@ static __global__ void __launch_bounds__(hopper_shape<OUTS, ROWS, STEP, SPLIT>::
 #endif
 }
 
-/* A map of a code matrix [rows, k_pad] for boxes of [box_rows, step]. */
+/* A map of a code matrix [rows, k_pad] for boxes of [box_rows, STEP]. */
 static cudaError_t map_of(tile_map *map, const int8_t *matrix, int32_t rows, int32_t k_pad,
-                          int32_t box_rows, int step) {
+                          int32_t box_rows) {
 #ifdef NR_CUDA_EMULATED
-    *map = emulate_map(matrix, rows, k_pad, box_rows, step);
+    *map = emulate_map(matrix, rows, k_pad, box_rows, STEP);
     return cudaSuccess;
 #else
     typedef CUresult (*encode_function)(
@@ -339,29 +340,28 @@ static cudaError_t map_of(tile_map *map, const int8_t *matrix, int32_t rows, int
     if (query != cudaDriverEntryPointSuccess || !found) return cudaErrorNotSupported;
     const cuuint64_t size[2] = {(cuuint64_t)k_pad, (cuuint64_t)rows};
     const cuuint64_t stride[1] = {(cuuint64_t)k_pad};
-    const cuuint32_t box[2] = {(cuuint32_t)step, (cuuint32_t)box_rows}, unit[2] = {1, 1};
+    const cuuint32_t box[2] = {STEP, (cuuint32_t)box_rows}, unit[2] = {1, 1};
     CUresult r = ((encode_function)found)(
         map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)matrix, size, stride, box, unit,
-        CU_TENSOR_MAP_INTERLEAVE_NONE,
-        step == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
+        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return r == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 #endif
 }
 
-template <int OUTS, int ROWS, int STEP, int SPLIT, bool ACTIVATES, bool ADDS>
+template <int OUTS, int ROWS, int SPLIT, bool ACTIVATES, bool ADDS>
 static cudaError_t launch(const nr_cuda_linear_i8_args *a, cudaStream_t stream) {
-    typedef hopper_shape<OUTS, ROWS, STEP, SPLIT> S;
+    typedef hopper_shape<OUTS, ROWS, SPLIT> S;
     static_assert(S::STAGES >= 3 && S::STAGES <= STAGES_MAX, "stages fit");
     static_assert(S::FIRST_MULTIPLIER % 128 == 0, "whole warpgroups");
-    auto kernel = k_linear_i8_wgmma<OUTS, ROWS, STEP, SPLIT, ACTIVATES, ADDS>;
+    auto kernel = k_linear_i8_wgmma<OUTS, ROWS, SPLIT, ACTIVATES, ADDS>;
     tile_map weights, codes;
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attributes[2] = {};
     if (SPLIT > 1 && a->k_pad <= STEP) /* nothing to share */
-        return launch<OUTS, ROWS, STEP, 1, ACTIVATES, ADDS>(a, stream);
-    cudaError_t e = map_of(&weights, a->weights, a->n_out_pad, a->k_pad, OUTS, STEP);
-    if (e == cudaSuccess) e = map_of(&codes, a->codes, a->m, a->k_pad, ROWS, STEP);
+        return launch<OUTS, ROWS, 1, ACTIVATES, ADDS>(a, stream);
+    cudaError_t e = map_of(&weights, a->weights, a->n_out_pad, a->k_pad, OUTS);
+    if (e == cudaSuccess) e = map_of(&codes, a->codes, a->m, a->k_pad, ROWS);
     if (e == cudaSuccess)
         e = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  S::SHARED_BYTES);
@@ -387,18 +387,17 @@ struct tile_way {
     nr_cuda_tile_way shape;
     cudaError_t (*launch[3])(const nr_cuda_linear_i8_args *, cudaStream_t);
 };
-#define WAY(outs, rows, step, split)                                                               \
+#define WAY(outs, rows, split)                                                                     \
     {                                                                                              \
-        {outs, rows, step, split}, {                                                               \
-            launch<outs, rows, step, split, false, false>,                                         \
-                launch<outs, rows, step, split, false, true>,                                      \
-                launch<outs, rows, step, split, true, true>                                        \
+        {outs, rows, split}, {                                                                     \
+            launch<outs, rows, split, false, false>, launch<outs, rows, split, false, true>,       \
+                launch<outs, rows, split, true, true>                                              \
         }                                                                                          \
     }
 static const tile_way ways[] = {
-    WAY(64, 16, 128, 1),   WAY(64, 32, 128, 1),   WAY(64, 64, 128, 1), WAY(64, 80, 128, 1),
-    WAY(128, 80, 128, 1),  WAY(128, 128, 128, 1), WAY(128, 160, 128, 1),
-    WAY(64, 16, 128, 2),   WAY(64, 32, 128, 2),   WAY(64, 64, 128, 2), WAY(64, 80, 128, 2),
+    WAY(64, 16, 1),   WAY(64, 32, 1),   WAY(64, 64, 1), WAY(64, 80, 1), WAY(128, 80, 1),
+    WAY(128, 128, 1), WAY(128, 160, 1), WAY(64, 16, 2), WAY(64, 32, 2), WAY(64, 64, 2),
+    WAY(64, 80, 2),
 };
 
 /* Nanoseconds, fitted to an H200: waves of tiles, each a start and an epilogue that grow with the

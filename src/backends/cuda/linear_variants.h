@@ -43,8 +43,8 @@ cudaError_t nr_cuda_linear_i8_tile(const nr_cuda_linear_i8_args *a, bool small,
 cudaError_t nr_cuda_linear_i8_wgmma(const nr_cuda_linear_i8_args *a, int way, cudaStream_t stream);
 bool nr_cuda_wgmma_fits(const nr_cuda_linear_i8_args *a);
 typedef struct nr_cuda_tile_way {
-    int outs, rows, step; /* weight rows and tokens of a tile, codes of k a stage */
-    int split;            /* blocks of a cluster that share a tile's k */
+    int outs, rows; /* weight rows and tokens of a tile */
+    int split;      /* blocks of a cluster that share a tile's k */
 } nr_cuda_tile_way;
 int nr_cuda_wgmma_ways(void);
 const nr_cuda_tile_way *nr_cuda_wgmma_way(int way);
