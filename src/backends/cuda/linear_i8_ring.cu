@@ -77,9 +77,8 @@ static __device__ void make_barriers(ring_shared *s, int32_t n_stages) {
 }
 
 /* By the lanes of a warp: a row of a stage each. At most `window` stages, no more than there are,
- * are on their way: the
- * engine brings all that it is told of side by side, so that with more the first come late, and
- * all come at once. */
+ * are on their way: the engine brings all that it is told of side by side, so that with more the
+ * first come late, and all come at once. */
 static __device__ __forceinline__ void feed(const nr_cuda_linear_i8_args &a, ring_shared *s,
                                             uint8_t *stages, ring r, int32_t window) {
     ring behind = r;
