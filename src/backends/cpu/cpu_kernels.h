@@ -39,6 +39,9 @@ static inline int64_t nr_cpu_xq_stride(int64_t n_in) {
     return (n_in + 63) / 64 * 64 + 64;
 }
 
+/* Places from which the weights that come next are fetched in turn. */
+#define NR_AHEAD_STREAMS 8
+
 /* One tile of an i8 linear, as a kernel's dot_tile and dot_stream take it. */
 typedef struct nr_dot {
     const nr_linear_job *job;
@@ -47,8 +50,8 @@ typedef struct nr_dot {
     const int8_t *w;        /* the panels, panel_bytes apart, of n_k4 lines of 64 bytes */
     const int32_t *row_sum; /* [panels * 16] */
     int64_t ldq, panel_bytes, n_k4;
-    const int8_t *ahead; /* weights soon needed: ahead_bytes from here, or NULL */
-    int64_t ahead_bytes;
+    const int8_t *ahead; /* weights soon needed: ahead_bytes of each of NR_AHEAD_STREAMS streams */
+    int64_t ahead_bytes, ahead_step; /* ahead_step bytes from one stream to the next */
     int64_t row, panel; /* where the tile begins */
     int rows, panels;
     int finished;          /* rows whose outputs are written */

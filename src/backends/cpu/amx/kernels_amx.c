@@ -6,7 +6,8 @@
  * 64 columns) by a tile of weights (64 columns of 16 outputs: 16 lines of a packed panel as they
  * lie) and adds to 16 x 16 int32 sums: 16,384 products in 16 cycles. Codes are unsigned, with the
  * offset of cpu_avx512.inc. Four tiles are loaded for four products, which the second-level cache
- * just bears; weights have to be there before they are needed, so every step fetches some.
+ * just bears; weights have to be there before they are needed, so every step fetches some, a line
+ * each of several places: memory gives a core more from eight streams than from one.
  *
  * The products leave the vector units free: the epilogue of the tile before goes along, some rows
  * a step. Activations are loaded past the first-level cache (their rows come round when it has long
@@ -66,8 +67,13 @@ static void start_with_rest(const nr_dot *d, int64_t k4) {
 
 static void finish_rows(nr_dot *d, int until, const nr_dot *now); /* cpu_linear.inc */
 
-V_INLINE void fetch_ahead(const int8_t *w, int lines) {
-    for (int i = 0; i < lines; i++) _mm_prefetch((const char *)w + 64 * i, _MM_HINT_T1);
+/* Lines [from, until) of those ahead, counted across the streams; returns until. */
+V_INLINE uint64_t fetch_ahead(const nr_dot *d, uint64_t from, uint64_t until) {
+    const char *w = (const char *)d->ahead;
+    for (uint64_t i = from; i < until; i++)
+        _mm_prefetch(w + i % NR_AHEAD_STREAMS * (uint64_t)d->ahead_step +
+                         i / NR_AHEAD_STREAMS * 64, _MM_HINT_T1);
+    return until;
 }
 
 /* Sums from `start`, whose rows are start_step bytes apart (0: the same for all rows). */
@@ -75,8 +81,10 @@ V_INLINE void multiply(const nr_dot *d, int64_t steps, const int32_t *start, int
                        const bool lower, const bool two) {
     const int64_t ldq = d->ldq, out_step = d->panels * 64;
     const uint8_t *xq = d->xq, *xq_lower = xq + TILE_ROWS * ldq;
-    const int8_t *w0 = d->w, *w1 = w0 + d->panel_bytes, *ahead = d->ahead;
-    const int lines = (int)((d->ahead_bytes / 64 + steps - 1) / NR_MAX(steps, 1));
+    const int8_t *w0 = d->w, *w1 = w0 + d->panel_bytes;
+    const uint64_t lines = (uint64_t)d->ahead_bytes / 64 * NR_AHEAD_STREAMS;
+    const uint64_t lines_step = lines / (uint64_t)NR_MAX(steps, 1) + 1;
+    uint64_t fetched = 0;
     nr_dot *before = d->before;
     int64_t due = 0;
     int32_t *acc = d->acc, *acc_lower = acc + TILE_ROWS * d->panels * 16;
@@ -86,10 +94,10 @@ V_INLINE void multiply(const nr_dot *d, int64_t steps, const int32_t *start, int
     if (two) _tile_loadd(1, start + 16, start_step);
     if (lower) _tile_loadd(2, start_lower, start_step);
     if (lower && two) _tile_loadd(3, start_lower + 16, start_step);
-    for (int64_t i = 0; i < steps; i++, ahead += 64 * lines) {
+    for (int64_t i = 0; i < steps; i++) {
         _tile_stream_loadd(4, xq + 64 * i, ldq);
         _tile_loadd(6, w0 + TILE_BYTES * i, 64);
-        fetch_ahead(ahead, lines);
+        fetched = fetch_ahead(d, fetched, NR_MIN(fetched + lines_step, lines));
         _tile_dpbusd(0, 4, 6);
         if (lower) _tile_stream_loadd(5, xq_lower + 64 * i, ldq);
         if (lower) _tile_dpbusd(2, 5, 6);
